@@ -1,0 +1,48 @@
+// Files: read-only memory maps, checksums, and the error for damaged ones.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <stdexcept>
+#include <utility>
+
+namespace mmgrec {
+
+// A file that is not what its header says: truncated, changed, or of another kind or version.
+struct DamagedFile : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// A read-only memory map, unmapped on destruction.
+class MappedFile {
+ public:
+  MappedFile() = default;
+  explicit MappedFile(const std::filesystem::path& path);
+  MappedFile(MappedFile&& other) noexcept { swap(other); }
+  MappedFile& operator=(MappedFile&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+  ~MappedFile();
+
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+
+ private:
+  void swap(MappedFile& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+  }
+  const std::byte* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+// CRC-32 (IEEE 802.3).
+uint32_t crc32(std::span<const std::byte> bytes);
+
+// Writes the parts one after the other; throws std::system_error with the cause (disk full, ...).
+void write_file(const std::filesystem::path& path,
+                std::initializer_list<std::span<const std::byte>> parts);
+
+}  // namespace mmgrec

@@ -1,0 +1,228 @@
+"""One way of keeping things on disk: a folder with a checksummed manifest.
+
+Data sets, tokenisers, training checkpoints and servable models are all *folders*: some files and a
+``config.json`` that is written last and names every file with its size and SHA-256. A folder
+without a valid ``config.json`` does not exist as far as readers are concerned, so a killed or
+failed write can never be mistaken for a finished one. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmgrec_engine.errors import ArtifactError
+
+FORMAT_VERSION = 1
+MANIFEST = "config.json"
+STAGING_PREFIX = ".staging-"
+
+Writer = Callable[[Path], None]
+
+
+@dataclass(frozen=True)
+class Folder:
+    """An opened folder: its path, its configuration and its verified files."""
+
+    path: Path
+    kind: str
+    config: dict[str, Any]
+    files: dict[str, dict[str, Any]]
+
+    def file(self, name: str) -> Path:
+        """Return the path of ``name``, which must be listed in the manifest."""
+        if name not in self.files:
+            raise ArtifactError(
+                f"{self.path} has no file {name!r}",
+                allowed=", ".join(sorted(self.files)),
+                remedy="write the folder again with this version of mmgrec",
+            )
+        return self.path / name
+
+
+def write_folder(
+    path: Path, kind: str, config: Mapping[str, Any], writers: Mapping[str, Writer]
+) -> None:
+    """Write a folder so that readers see the old state or the new one, never a mixture.
+
+    ::
+
+        stage every file beside its destination; fsync; hash
+        remove the old manifest; move the files in; move the new manifest in, last
+
+    Parameters
+    ----------
+    path : Path
+        The folder; made when missing. Files in it that ``writers`` does not name are left alone.
+    kind : str
+        What the folder is ("dataset", "tokenizer", "checkpoint", "model").
+    config : mapping
+        JSON-serialisable configuration.
+    writers : mapping
+        File name to a function that writes this file at the path it is given.
+
+    Raises
+    ------
+    ArtifactError
+        The folder cannot be written (read-only, disk full). The old contents are then intact.
+    """
+    staging: Path | None = None
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        _remove_stale_staging(path)
+        staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=path))
+        files = {name: _write_file(staging / name, write) for name, write in writers.items()}
+        manifest = {
+            "format": "mmgrec",
+            "version": FORMAT_VERSION,
+            "kind": kind,
+            "config": dict(config),
+            "files": files,
+        }
+        text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
+        (staging / MANIFEST).write_text(text, encoding="utf-8")
+        _commit(staging, path, [*files, MANIFEST])
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def open_folder(path: Path, kind: str, *, verify: bool = True) -> Folder:
+    """Open a folder and check that it is whole.
+
+    ::
+
+        read config.json; check format, version, kind; compare size and SHA-256 of every file
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    kind : str
+        The kind it must be.
+    verify : bool
+        Hash the files; without it only their sizes are compared.
+
+    Raises
+    ------
+    ArtifactError
+        Missing, unfinished, damaged, truncated, of another kind or from a newer version.
+    """
+    manifest = _read_manifest(path)
+    _check_header(path, manifest, kind)
+    for name, entry in manifest["files"].items():
+        _check_file(path / name, entry, verify)
+    return Folder(path, kind, manifest["config"], manifest["files"])
+
+
+def folder_exists(path: Path, kind: str) -> bool:
+    """Say whether ``path`` holds a finished folder of this kind (contents unchecked)."""
+    try:
+        return bool(_read_manifest(path).get("kind") == kind)
+    except ArtifactError:
+        return False
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a file in constant memory."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _write_file(path: Path, write: Writer) -> dict[str, Any]:
+    write(path)
+    with path.open("rb+") as stream:
+        os.fsync(stream.fileno())
+    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+
+
+def _commit(staging: Path, path: Path, names: list[str]) -> None:
+    # Without its manifest the folder is "unfinished" for the few renames that follow; a kill in
+    # between leaves a state that open_folder refuses instead of one that mixes two generations.
+    (path / MANIFEST).unlink(missing_ok=True)
+    for name in names:
+        os.replace(staging / name, path / name)
+    directory = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _remove_stale_staging(path: Path) -> None:
+    for leftover in path.glob(STAGING_PREFIX + "*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    if not path.is_dir():
+        raise ArtifactError(f"{path} is not a folder", remedy="check the path")
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(
+            f"{path} has no {MANIFEST}: it is empty, or the run that writes it has not finished",
+            remedy="run the command that makes it again; finished steps are kept",
+        ) from None
+    except (ValueError, OSError) as error:
+        raise ArtifactError(
+            f"{path / MANIFEST} cannot be read", value=error, remedy="write the folder again"
+        ) from error
+    if not isinstance(manifest, dict):
+        raise ArtifactError(
+            f"{path / MANIFEST} is not a JSON object", value=type(manifest).__name__
+        )
+    return manifest
+
+
+def _check_header(path: Path, manifest: dict[str, Any], kind: str) -> None:
+    if manifest.get("format") != "mmgrec" or not isinstance(manifest.get("files"), dict):
+        raise ArtifactError(f"{path / MANIFEST} was not written by mmgrec")
+    if manifest.get("version") != FORMAT_VERSION:
+        raise ArtifactError(
+            f"{path} is in another format version",
+            value=manifest.get("version"),
+            allowed=str(FORMAT_VERSION),
+            remedy="use the mmgrec version that wrote it, or write it again with this one",
+        )
+    if manifest.get("kind") != kind:
+        raise ArtifactError(f"{path} is of another kind", value=manifest.get("kind"), allowed=kind)
+
+
+def _check_file(path: Path, entry: dict[str, Any], verify: bool) -> None:
+    remedy = "restore the file from a copy, or write the folder again"
+    if not path.is_file():
+        raise ArtifactError(f"{path} is missing", remedy=remedy)
+    size = path.stat().st_size
+    if size != entry["bytes"]:
+        raise ArtifactError(
+            f"{path} is truncated or was changed",
+            value=f"{size} bytes",
+            allowed=f"{entry['bytes']} bytes",
+            remedy=remedy,
+        )
+    if verify and sha256_of(path) != entry["sha256"]:
+        raise ArtifactError(f"{path} is damaged: its checksum does not match", remedy=remedy)
+
+
+def _unwritable(path: Path, error: OSError) -> ArtifactError:
+    reasons = {
+        errno.ENOSPC: ("the disk is full", "free some space and run the command again"),
+        errno.EDQUOT: ("the disk quota is used up", "free some space and run the command again"),
+        errno.EROFS: ("the file system is read-only", "choose another folder"),
+        errno.EACCES: ("permission is denied", "choose another folder or change its permissions"),
+        errno.EPERM: ("permission is denied", "choose another folder or change its permissions"),
+    }
+    default = (error.strerror or str(error), "check the path and the disk")
+    reason, remedy = reasons.get(error.errno or 0, default)
+    return ArtifactError(f"cannot write {path}: {reason}", value=error, remedy=remedy)

@@ -1,0 +1,1 @@
+"""The catalogue as a searchable thing: trie, prefixes, node vectors, filters, ids."""

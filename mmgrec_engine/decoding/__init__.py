@@ -1,0 +1,1 @@
+"""From hidden vectors to items: constrained beam search."""

@@ -1,0 +1,1 @@
+"""The neural models: graph encoder, residual quantiser, recommender."""

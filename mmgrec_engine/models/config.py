@@ -1,0 +1,32 @@
+"""Shape of the recommender."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class RecommenderConfig(BaseModel):
+    """Shape and options of the encoder-decoder Transformer.
+
+    ``normalise``: a token's probability is a softmax over its whole level ("full", the paper's) or
+    over the tokens that lead to an item ("catalogue"; the scores of all items then sum to one).
+    ``user_vector``: h_u is the graph encoder's vector of a known user ("graph", the paper's; a user
+    without one gets the learned map of the history) or always that map ("history").
+    ``node_vectors``: a child's logit gains q . mean item vector below the child.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    width: int = Field(default=64, ge=1)
+    heads: int = Field(default=4, ge=1)
+    head_width: int = Field(default=16, ge=1)
+    feed_forward: int = Field(default=128, ge=1)
+    encoder_layers: int = Field(default=2, ge=1)
+    decoder_layers: int = Field(default=2, ge=1)
+    dropout: float = Field(default=0.2, ge=0.0, lt=1.0)
+    max_history: int = Field(default=256, ge=1)
+    node_vectors: bool = True
+    normalise: Literal["catalogue", "full"] = "catalogue"
+    user_vector: Literal["history", "graph"] = "history"

@@ -1,0 +1,153 @@
+"""Vectors of users and items: fused modalities and free embeddings, propagated over the graph."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch_geometric.nn import LGConv, SAGEConv
+from torch_geometric.nn.conv.gcn_conv import gcn_norm
+from torch_geometric.utils import to_torch_csr_tensor
+
+from mmgrec_engine.models.fusion import Fusion
+
+
+class GraphEncoderConfig(BaseModel):
+    """Shape of the graph encoder."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    width: int = Field(default=64, ge=2)
+    layers: int = Field(default=2, ge=0, le=8)
+    propagation: Literal["graphsage", "lightgcn"] = "lightgcn"
+    free_share: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Share of an item's width that is a free CF embedding; 0 is the features-only variant."""
+
+
+class Graph:
+    """The symmetric user-item graph as sparse matrices, users first, items after them.
+
+    Parameters
+    ----------
+    user_rows, item_rows : Tensor
+        ``[E]`` int64, one entry per training interaction.
+    num_users, num_items : int
+        Sizes.
+    normalise : bool
+        Symmetric normalisation 1/sqrt(d_u d_i) (LightGCN); without it, ones (GraphSAGE's mean).
+    """
+
+    def __init__(
+        self,
+        user_rows: Tensor,
+        item_rows: Tensor,
+        num_users: int,
+        num_items: int,
+        *,
+        normalise: bool,
+    ) -> None:
+        self.num_nodes = num_users + num_items
+        self.normalise = normalise
+        self.edges = torch.stack([user_rows, item_rows + num_users])
+
+    def adjacency(self, keep: Tensor | None = None) -> Tensor:
+        """Return the CSR adjacency, of the kept edges only where a mask ``[E]`` is given."""
+        edges = self.edges if keep is None else self.edges[:, keep]
+        both = torch.cat([edges, edges.flip(0)], dim=1)
+        weight = torch.ones(both.shape[1])
+        if self.normalise:
+            both, weight = gcn_norm(
+                both, weight, self.num_nodes, add_self_loops=False, dtype=weight.dtype
+            )
+        return _csr(both, weight, self.num_nodes)
+
+
+class GraphEncoder(nn.Module):
+    """User and item vectors from features, free embeddings and the interaction graph.
+
+    ::
+
+        item_0 = [fuse(modalities) ; free item embedding]       user_0 = free user embedding
+        lightgcn:   h = mean of layers 0..n of (A^n h_0)
+        graphsage:  h = SAGE_n(relu(... SAGE_1(h_0)))           the official code's convolution
+
+    Parameters
+    ----------
+    config : GraphEncoderConfig
+        Shape.
+    num_users, num_items : int
+        Sizes of the catalogue and the user base.
+    modality_widths : mapping
+        Modality name to feature width; may be empty (then every item's width is free).
+    """
+
+    def __init__(
+        self,
+        config: GraphEncoderConfig,
+        num_users: int,
+        num_items: int,
+        modality_widths: Mapping[str, int],
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.num_users = num_users
+        free = round(config.width * config.free_share) if modality_widths else config.width
+        self.fusion = Fusion(modality_widths, config.width - free) if free < config.width else None
+        self.user_free = nn.Parameter(torch.randn(num_users, config.width) * 0.1)
+        self.item_free = nn.Parameter(torch.randn(num_items, free) * 0.1)
+        make = LGConv if config.propagation == "lightgcn" else SAGEConv
+        self.convolutions = nn.ModuleList(
+            make(normalize=False) if make is LGConv else make(config.width, config.width)
+            for _ in range(config.layers)
+        )
+
+    def forward(
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], adjacency: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return user vectors ``[U, D]`` and item vectors ``[N, D]``."""
+        items = self._items(features, present, self.item_free)
+        h = self._propagate(torch.cat([self.user_free, items]), adjacency)
+        return h[: self.num_users], h[self.num_users :]
+
+    def encode_new(
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], count: int
+    ) -> Tensor:
+        """Return vectors ``[count, D]`` of items without interactions, from features alone.
+
+        The free part, which such an item lacks, is the mean over the trained catalogue; without
+        neighbours, propagation reduces to its own row.
+        """
+        free = self.item_free.mean(0, keepdim=True).expand(count, -1)
+        items = self._items(features, present, free)
+        isolated = _csr(torch.zeros(2, 0, dtype=torch.long), torch.zeros(0), count)
+        return self._propagate(items, isolated)
+
+    def _items(
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], free: Tensor
+    ) -> Tensor:
+        if self.fusion is None:
+            return free
+        return torch.cat([self.fusion(features, present), free], dim=1)
+
+    def _propagate(self, h: Tensor, adjacency: Tensor) -> Tensor:
+        if self.config.propagation == "lightgcn":
+            total = h
+            for convolution in self.convolutions:
+                h = convolution(h, adjacency)
+                total = total + h
+            return total / (len(self.convolutions) + 1)
+        for i, convolution in enumerate(self.convolutions):
+            h = convolution(torch.relu(h) if i else h, adjacency)
+        return h
+
+
+def _csr(edges: Tensor, weight: Tensor, num_nodes: int) -> Tensor:
+    with warnings.catch_warnings():
+        # torch calls its CSR tensors beta; the products used here are tested against dense ones.
+        warnings.filterwarnings("ignore", message="Sparse", category=UserWarning)
+        adjacency: Tensor = to_torch_csr_tensor(edges, weight, size=(num_nodes, num_nodes))
+    return adjacency

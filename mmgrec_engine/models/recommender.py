@@ -1,0 +1,119 @@
+"""The recommender: histories in, log-probabilities of Rec-IDs out.
+
+Shapes: B users, L history length, M beams or targets of a user, D item-vector width, E model width.
+Items are leaf ranks throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mmgrec_engine.models.catalog_softmax import CatalogSoftmax
+from mmgrec_engine.models.config import RecommenderConfig
+from mmgrec_engine.models.decoder import Decoder, Memory
+from mmgrec_engine.models.encoder import Encoder
+from mmgrec_engine.models.head import Head
+
+
+class Recommender(nn.Module):
+    """Relation-aware encoder, token decoder, one head per level.
+
+    ::
+
+        h_u    = graph vector of a known user, or U . mean of the history's item vectors
+        memory = encoder(item vectors of the history, h_u)
+        log p(item | history) = sum over levels t of log p(token_t | tokens before t, memory)
+
+    Parameters
+    ----------
+    config : RecommenderConfig
+        Shape.
+    level_sizes : sequence of int
+        K_t per token level, the collision level included.
+    item_vectors : Tensor
+        ``[N, D]`` frozen, leaf order.
+    user_vectors : Tensor or None
+        ``[U, D]`` frozen, only for ``user_vector="graph"``.
+    """
+
+    item_vectors: Tensor
+    user_vectors: Tensor
+    frozen_buffers = frozenset({"item_vectors", "user_vectors"})
+
+    def __init__(
+        self,
+        config: RecommenderConfig,
+        level_sizes: Sequence[int],
+        item_vectors: Tensor,
+        user_vectors: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        width = item_vectors.shape[1]
+        self.config = config
+        self.level_sizes = list(level_sizes)
+        self.register_buffer("item_vectors", item_vectors)
+        known = torch.zeros(0, width) if user_vectors is None else user_vectors
+        self.register_buffer("user_vectors", known)
+        self.user_map = nn.Linear(width, width)
+        self.encoder = Encoder(config, width)
+        self.decoder = Decoder(config, level_sizes)
+        self.head = Head(config, level_sizes, width)
+
+    def encode(self, items: Tensor, lengths: Tensor, users: Tensor | None = None) -> Memory:
+        """Encode histories once per user.
+
+        Parameters
+        ----------
+        items : Tensor
+            ``[B, L]`` leaf ranks; entries from ``lengths`` on are ignored (any valid rank).
+        lengths : Tensor
+            ``[B]``, at least 1 each.
+        users : Tensor, optional
+            ``[B]`` rows of ``user_vectors``, -1 for users without one.
+        """
+        x = self.item_vectors[items]
+        user = self._user(x, lengths, users)
+        return self.decoder.memory(self.encoder(x, user, lengths), lengths, user)
+
+    def log_prob(
+        self, memory: Memory, targets: Tensor, valid: Tensor, softmax: CatalogSoftmax
+    ) -> Tensor:
+        """Return the log-probabilities of target items, flat over the valid ones.
+
+        Parameters
+        ----------
+        memory : Memory
+            Of B users.
+        targets : Tensor
+            ``[B, M]`` leaf ranks, padded with any valid rank.
+        valid : Tensor
+            ``[B, M]`` bool.
+        softmax : CatalogSoftmax
+            The catalogue.
+
+        Returns
+        -------
+        Tensor
+            ``[n]`` in row-major order of ``valid``.
+        """
+        codes = softmax.codes[targets]
+        hidden = self.decoder(codes[:, :, :-1], memory)[valid]
+        user = memory.user[:, None].expand(-1, targets.shape[1], -1)[valid]
+        ranks = targets[valid]
+        total = torch.zeros(len(ranks))
+        for level in range(len(self.level_sizes)):
+            h = hidden[:, level]
+            query = self.head.node_query(level, h, user)
+            total = total + softmax.log_prob(level, ranks, self.head.logits(level, h), query)
+        return total
+
+    def _user(self, x: Tensor, lengths: Tensor, users: Tensor | None) -> Tensor:
+        inside = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
+        mean = (x * inside[:, :, None]).sum(1) / lengths[:, None].clamp_min(1)
+        mapped: Tensor = self.user_map(mean)
+        if self.config.user_vector == "history" or users is None:
+            return mapped
+        return torch.where((users >= 0)[:, None], self.user_vectors[users.clamp_min(0)], mapped)

@@ -1,0 +1,1 @@
+"""The ops: one name everywhere, one module each, with its contract and its reference."""

@@ -1,0 +1,1 @@
+"""From code tuples to Rec-IDs: k-means, collision tokens, health."""

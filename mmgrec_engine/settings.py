@@ -1,0 +1,51 @@
+"""All environment variables, in one typed table.
+
+==================  =========================================================  ==============
+variable            meaning                                                    default
+==================  =========================================================  ==============
+MMGREC_BACKEND      force one backend for every op that has it                 best available
+MMGREC_THREADS      threads of torch and of the native kernels                 torch's choice
+MMGREC_CACHE        folder for downloaded data                                 ~/.cache/mmgrec
+==================  =========================================================  ==============
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from mmgrec_engine.errors import ConfigError
+
+
+class Settings(BaseSettings):
+    """The environment, parsed; see the module's table."""
+
+    model_config = SettingsConfigDict(env_prefix="MMGREC_", frozen=True)
+
+    backend: str | None = None
+    threads: int | None = Field(default=None, ge=1)
+    cache: Path = Path("~/.cache/mmgrec")
+
+
+@cache
+def settings() -> Settings:
+    """Read the environment once.
+
+    Raises
+    ------
+    ConfigError
+        A variable is set to something that does not fit its type.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "MMGREC_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise ConfigError(
+            f"environment variable {name}: {first['msg']}",
+            value=repr(first["input"]),
+            remedy=f"set it right or unset {name}",
+        ) from None

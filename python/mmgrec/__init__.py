@@ -1,0 +1,1 @@
+"""The thin layer people touch: data sets, training, evaluation, command line."""

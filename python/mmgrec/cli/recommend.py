@@ -1,0 +1,97 @@
+"""`mmgrec recommend`: items for known users or for histories given on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mmgrec.cli.output import print_json, print_table
+from mmgrec.cli.runs import JsonOption, RunArgument, set_threads
+from mmgrec_engine.errors import RequestError
+
+if TYPE_CHECKING:
+    import polars as pl
+    from rich.table import Table
+
+    from mmgrec_engine.engine import Engine, Recommendations
+
+
+def recommend(
+    run: RunArgument,
+    user: Annotated[list[str] | None, typer.Option(help="A user of the data; repeatable.")] = None,
+    history: Annotated[
+        list[str] | None, typer.Option(help="Item ids, separated by commas; repeatable.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", "--k", help="Items per user.")] = 10,
+    beam_width: Annotated[int, typer.Option(help="Beams per user.")] = 50,
+    json: JsonOption = False,
+) -> None:
+    """Recommend items, titles included; what a user has seen is left out."""
+    if not user and not history:
+        raise RequestError("nobody to recommend to", remedy="give --user or --history")
+    set_threads()
+    from mmgrec_engine.engine import Engine
+
+    engine = Engine.load(run)
+    names, users, histories = _known_users(run, user or [])
+    for text in history or []:
+        names.append(f"history {text}")
+        users.append(None)
+        histories.append([engine.item_ids.parse(part.strip()) for part in text.split(",") if part])
+    found = engine.recommend(histories, users=users, k=k, beam_width=beam_width)
+    if json:
+        print_json(_as_json(names, found))
+        return
+    for row, name in enumerate(names):
+        print_table(_table(engine, name, found, row))
+
+
+def _known_users(run: Path, texts: list[str]) -> tuple[list[str], list[Any], list[list[Any]]]:
+    if not texts:
+        return [], [], []
+    from mmgrec.data.dataset import Dataset, Split
+    from mmgrec_engine.catalog.ids import IdTable
+
+    dataset = Dataset.load(run / "dataset")
+    train = dataset.histories(Split.TRAIN)
+    table = IdTable("user", dataset.users["user"])
+    users: list[Any] = [table.parse(text) for text in texts]
+    item_ids = dataset.items["item"]
+    histories = [item_ids[train.of(int(row))].to_list() for row in table.rows(users, "--user")]
+    return [f"user {user}" for user in users], users, histories
+
+
+def _as_json(names: list[str], found: Recommendations) -> list[dict[str, Any]]:
+    return [
+        {
+            "for": name,
+            "items": [item for item in found.items[row] if item is not None],
+            "scores": [float(score) for score in found.scores[row] if score > float("-inf")],
+            "certified": bool(found.certified[row]),
+        }
+        for row, name in enumerate(names)
+    ]
+
+
+def _table(engine: Engine, name: str, found: Recommendations, row: int) -> Table:
+    from rich.table import Table
+
+    items: pl.DataFrame = engine.items
+    certified = "provably the best of the catalogue" if found.certified[row] else "beam search"
+    table = Table(title=f"For {name} ({certified})", title_justify="left")
+    table.add_column("", justify="right")
+    table.add_column("item", justify="right")
+    if "title" in items.columns:
+        table.add_column("title")
+    table.add_column("log p", justify="right")
+    for place, (item, score) in enumerate(zip(found.items[row], found.scores[row], strict=True), 1):
+        if item is None:
+            break
+        title = []
+        if "title" in items.columns:
+            rank = int(engine.item_ids.rows([item], "item")[0])
+            title = [str(items["title"][rank] or "")]
+        table.add_row(str(place), str(item), *title, f"{score:.3f}")
+    return table

@@ -1,0 +1,63 @@
+"""Options and set-up that `tokenize` and `train` share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmgrec.cli.output import HUMAN
+from mmgrec_engine.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mmgrec.training.pipeline import Run
+    from mmgrec.training.reporter import Reporter
+
+DataArgument = Annotated[Path, typer.Argument(help="Folder of the data set.")]
+RunArgument = Annotated[Path, typer.Argument(help="Folder of the run.")]
+OutOption = Annotated[Path, typer.Option("--out", help="Folder of the run.")]
+PresetOption = Annotated[str, typer.Option(help="default or reference (the paper's).")]
+ConfigOption = Annotated[
+    Path | None, typer.Option(help="JSON with a whole training configuration, instead of a preset.")
+]
+SeedOption = Annotated[int, typer.Option(help="Of everything random.")]
+RestartOption = Annotated[
+    bool, typer.Option("--restart", help="Forget what an earlier run in this folder has done.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print only JSON.")]
+
+
+def prepare_run(
+    data: Path, out: Path, preset_name: str, config: Path | None, seed: int, restart: bool
+) -> tuple[Run, Reporter]:
+    """Load data and configuration; nothing is written yet, except that --restart forgets."""
+    from mmgrec.data.dataset import Dataset
+    from mmgrec.training.pipeline import Run, restart_run
+    from mmgrec.training.presets import load_config, preset
+    from mmgrec.training.reporter import Reporter
+
+    set_threads()
+    if config is not None:
+        try:
+            text = config.read_text(encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"cannot read {config}", value=error) from None
+        settings, preset_name = load_config(text), str(config)
+    else:
+        settings = preset(preset_name)
+    run = Run(out, Dataset.load(data), settings, preset_name, seed)
+    if restart:
+        restart_run(out)
+    return run, Reporter(HUMAN, run.work / "logs")
+
+
+def set_threads() -> None:
+    """Apply MMGREC_THREADS to torch."""
+    import torch
+
+    from mmgrec_engine.settings import settings
+
+    threads = settings().threads
+    if threads is not None:
+        torch.set_num_threads(threads)

@@ -1,0 +1,30 @@
+"""`mmgrec train`: from a data set to a servable artifact."""
+
+from __future__ import annotations
+
+from mmgrec.cli.output import HUMAN
+from mmgrec.cli.runs import (
+    ConfigOption,
+    DataArgument,
+    OutOption,
+    PresetOption,
+    RestartOption,
+    SeedOption,
+    prepare_run,
+)
+
+
+def train(
+    data: DataArgument,
+    out: OutOption,
+    preset: PresetOption = "default",
+    config: ConfigOption = None,
+    seed: SeedOption = 0,
+    restart: RestartOption = False,
+) -> None:
+    """Do everything that is missing, tokenising included; a killed run goes on where it was."""
+    run, report = prepare_run(data, out, preset, config, seed, restart)
+    from mmgrec.training.pipeline import train_run
+
+    train_run(run, report)
+    HUMAN.print(f"The model is in {out}. Next: mmgrec evaluate {out}")

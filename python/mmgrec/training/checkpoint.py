@@ -1,0 +1,98 @@
+"""State of a training stage on disk, so that a killed run goes on where it was.
+
+All randomness of an epoch derives from (seed, stage, epoch). Restoring weights, optimiser state and
+counters at an epoch boundary therefore reproduces the uninterrupted run, without saving generators.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mmgrec_engine.artifact import folder_exists, open_folder, write_folder
+from mmgrec_engine.errors import ArtifactError
+from mmgrec_engine.writers import read_tensors, write_tensors
+
+KIND = "checkpoint"
+
+
+@dataclass
+class Progress:
+    """Counters of a stage.
+
+    ``stale`` counts the validations since the best one; ``finished`` is set after the last epoch.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    best_score: float = float("-inf")
+    best_epoch: int = -1
+    stale: int = 0
+    finished: bool = False
+
+
+def save_checkpoint(
+    folder: Path,
+    fingerprint: str,
+    progress: Progress,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    best: dict[str, Tensor],
+) -> None:
+    """Write weights, best weights, optimiser state and counters as one atomic folder."""
+    config = {"fingerprint": fingerprint, **asdict(progress)}
+    config["best_score"] = repr(progress.best_score)  # JSON has no infinity
+    writers = {
+        "weights.safetensors": write_tensors(trained_state(model)),
+        "best.safetensors": write_tensors(best),
+        "optimizer.safetensors": write_tensors(_flatten(optimizer)),
+    }
+    write_folder(folder, KIND, config, writers)
+
+
+def load_checkpoint(
+    folder: Path, fingerprint: str, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[Progress, dict[str, Tensor]] | None:
+    """Restore a stage in place; None when there is no checkpoint yet.
+
+    Raises
+    ------
+    ArtifactError
+        The checkpoint is damaged, or was made with other settings or data.
+    """
+    if not folder_exists(folder, KIND):
+        return None
+    opened = open_folder(folder, KIND)
+    config = dict(opened.config)
+    if config.pop("fingerprint") != fingerprint:
+        raise ArtifactError(
+            f"{folder} was made with other settings or other data",
+            remedy="choose another --out folder, or start over with --restart",
+        )
+    config["best_score"] = float(config["best_score"])
+    model.load_state_dict(read_tensors(opened.file("weights.safetensors")), strict=False)
+    _restore(optimizer, read_tensors(opened.file("optimizer.safetensors")))
+    return Progress(**config), read_tensors(opened.file("best.safetensors"))
+
+
+def trained_state(model: nn.Module) -> dict[str, Tensor]:
+    """Return copies of everything training changes: parameters, and buffers that are not frozen."""
+    frozen: frozenset[str] = getattr(model, "frozen_buffers", frozenset())
+    return {k: v.detach().clone() for k, v in model.state_dict().items() if k not in frozen}
+
+
+def _flatten(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    state = optimizer.state_dict()["state"]
+    return {f"{i}.{name}": value for i, slot in state.items() for name, value in slot.items()}
+
+
+def _restore(optimizer: torch.optim.Optimizer, flat: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in flat.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

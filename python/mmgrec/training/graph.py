@@ -1,0 +1,142 @@
+"""Training of the graph encoder: user and item vectors from interactions and modalities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from mmgrec.data.dataset import Dataset, Split
+from mmgrec.data.histories import Histories
+from mmgrec.training.loop import LoopConfig
+from mmgrec.training.validation import ndcg_at, spread
+from mmgrec_engine.models.graph_encoder import Graph, GraphEncoder, GraphEncoderConfig
+
+VALIDATION_USERS = 2048
+VALIDATION_K = 20
+
+
+class GraphTraining(BaseModel):
+    """Loss and loop of the graph encoder.
+
+    ``loss="softmax"``: cross-entropy over all items of cosine / temperature, every interaction with
+    weight 1. ``loss="bpr"``: the paper's pairwise loss, one negative per interaction, drawn afresh.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    loop: LoopConfig
+    loss: Literal["softmax", "bpr"] = "softmax"
+    temperature: float = Field(default=0.2, gt=0)
+    batch_users: int = Field(default=512, ge=1)
+    batch_interactions: int = Field(default=2048, ge=1)
+    edge_dropout: float = Field(default=0.0, ge=0, lt=1)
+
+
+class GraphStage:
+    """The graph encoder as a stage of the training loop.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Only its training interactions are edges and targets.
+    shape, training : GraphEncoderConfig, GraphTraining
+        What to train and how.
+    """
+
+    name = "graph"
+
+    def __init__(
+        self, dataset: Dataset, shape: GraphEncoderConfig, training: GraphTraining
+    ) -> None:
+        self.training = training
+        self.features, self.present = modality_tensors(dataset)
+        self.history = dataset.histories(Split.TRAIN)
+        self.relevant = dataset.histories(Split.VALID)
+        lengths = torch.from_numpy(self.history.lengths)
+        self.user_rows = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+        self.item_rows = torch.from_numpy(self.history.item_rows.astype(np.int64))
+        sizes = (dataset.num_users, dataset.num_items)
+        widths = {name: values.shape[1] for name, values in self.features.items()}
+        self.model = GraphEncoder(shape, *sizes, widths)
+        if self.model.fusion is not None:
+            self.model.fusion.fit(self.features, self.present)
+        self.graph = Graph(
+            self.user_rows, self.item_rows, *sizes, normalise=shape.propagation == "lightgcn"
+        )
+        self.adjacency = self.graph.adjacency()
+
+    def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Tensor]:
+        """Yield batch losses; edges are dropped afresh each epoch."""
+        adjacency = self.adjacency
+        if self.training.edge_dropout:
+            draw = torch.rand(len(self.user_rows), generator=generator)
+            adjacency = self.graph.adjacency(draw >= self.training.edge_dropout)
+        if self.training.loss == "softmax":
+            yield from self._softmax_batches(adjacency, generator)
+        else:
+            yield from self._bpr_batches(adjacency, generator)
+
+    @torch.no_grad()
+    def vectors(self) -> tuple[Tensor, Tensor]:
+        """Return user and item vectors; of unit length where training compared cosines."""
+        self.model.eval()
+        users, items = self.model(self.features, self.present, self.adjacency)
+        if self.training.loss == "softmax":
+            return F.normalize(users, dim=1), F.normalize(items, dim=1)
+        return users, items
+
+    @torch.no_grad()
+    def validate(self) -> float | None:
+        """NDCG@20 of the dot products on validation users (at most 2,048)."""
+        rows = spread(np.flatnonzero(self.relevant.lengths), VALIDATION_USERS)
+        if len(rows) == 0:
+            return None
+        users, items = self.vectors()
+        scores = users[torch.from_numpy(rows)] @ items.T
+        mask_seen(scores, self.history, rows)
+        top = scores.topk(min(VALIDATION_K, scores.shape[1]), dim=1).indices.numpy()
+        return ndcg_at(top, self.relevant, rows)
+
+    def _softmax_batches(self, adjacency: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
+        lengths = torch.from_numpy(self.history.lengths)
+        offsets = torch.from_numpy(self.history.offsets)
+        order = torch.randperm(len(lengths), generator=generator)
+        for rows in torch.split(order[lengths[order] > 0], self.training.batch_users):
+            users, items = self.model(self.features, self.present, adjacency)
+            cosine = F.normalize(users[rows], dim=1) @ F.normalize(items, dim=1).T
+            logits = cosine / self.training.temperature
+            # All interactions of a user share one log-sum-exp, so a user costs one row of logits.
+            count = lengths[rows]
+            owner = torch.repeat_interleave(torch.arange(len(rows)), count)
+            within = torch.arange(len(owner)) - (count.cumsum(0) - count)[owner]
+            positive = self.item_rows[offsets[rows][owner] + within]
+            total = (count * logits.logsumexp(1)).sum() - logits[owner, positive].sum()
+            yield total / len(owner)
+
+    def _bpr_batches(self, adjacency: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
+        order = torch.randperm(len(self.user_rows), generator=generator)
+        for chosen in torch.split(order, self.training.batch_interactions):
+            users, items = self.model(self.features, self.present, adjacency)
+            user = users[self.user_rows[chosen]]
+            drawn = torch.randint(len(items), (len(chosen),), generator=generator)
+            positive, negative = items[self.item_rows[chosen]], items[drawn]
+            yield -F.logsigmoid((user * (positive - negative)).sum(1)).mean()
+
+
+def modality_tensors(dataset: Dataset) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return features and presence masks of a data set as tensors."""
+    features = {n: torch.from_numpy(m.values) for n, m in dataset.modalities.items()}
+    present = {n: torch.from_numpy(m.present) for n, m in dataset.modalities.items()}
+    return features, present
+
+
+def mask_seen(scores: Tensor, history: Histories, rows: np.ndarray) -> None:
+    """Set the scores ``[len(rows), N]`` of items in the users' histories to -inf, in place."""
+    for i, row in enumerate(rows):
+        scores[i, torch.from_numpy(history.of(int(row)).astype(np.int64))] = float("-inf")

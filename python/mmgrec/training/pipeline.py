@@ -1,0 +1,156 @@
+"""`train`: from a data set to a servable artifact, every missing step included."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+
+from mmgrec.data.dataset import Dataset, Split
+from mmgrec.training.loop import epoch_generator, run_stage
+from mmgrec.training.presets import TrainConfig
+from mmgrec.training.recommender import Catalogue, RecommenderStage
+from mmgrec.training.reporter import Reporter
+from mmgrec.training.tokenizer import Tokenized, tokenize
+from mmgrec_engine.catalog.trie import Trie
+from mmgrec_engine.errors import DataError
+from mmgrec_engine.model_folder import ModelFolder, save_model_folder
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder and what determines it; equal runs resume each other."""
+
+    folder: Path
+    dataset: Dataset
+    config: TrainConfig
+    preset: str
+    seed: int
+
+    @property
+    def work(self) -> Path:
+        """Checkpoints and TensorBoard logs."""
+        return self.folder / "training"
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of data, configuration and seed."""
+        digest = hashlib.sha256(f"{self.seed}/{self.config.model_dump_json()}".encode())
+        for table in (self.dataset.users, self.dataset.items, self.dataset.interactions):
+            digest.update(table.hash_rows().to_numpy().tobytes())
+        for name, modality in sorted(self.dataset.modalities.items()):
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(modality.values).tobytes())
+        return digest.hexdigest()
+
+
+def restart_run(folder: Path) -> None:
+    """Forget the tokeniser and checkpoints of a run; its artifact stays until the new one."""
+    for name in ("tokenizer", "training"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def tokenize_run(run: Run, report: Reporter) -> Tokenized:
+    """Give every item a Rec-ID (or read those that are there)."""
+    if not len(run.dataset.histories(Split.TRAIN).item_rows):
+        raise DataError("the data set has no training interactions", value=run.dataset.name)
+    return tokenize(
+        run.dataset,
+        run.config,
+        folder=run.folder / "tokenizer",
+        work=run.work,
+        fingerprint=run.fingerprint,
+        seed=run.seed,
+        report=report,
+    )
+
+
+def train_run(run: Run, report: Reporter) -> None:
+    """Train everything that is missing and write the artifact.
+
+    ::
+
+        rec_ids   = tokenise the catalogue
+        trie      = sort the items by Rec-ID
+        weights   = train the recommender on context/target splits
+        artifact  = weights, tokeniser, trie, items in leaf order, the interactions; written last
+    """
+    started = time.monotonic()
+    tokens = tokenize_run(run, report)
+    catalogue, order = build_catalogue(tokens)
+    history, relevant = (
+        catalogue.to_ranks(run.dataset.histories(split)) for split in (Split.TRAIN, Split.VALID)
+    )
+    config = run.config
+    report.say(f"Training the recommender on {len(history.item_rows):,} interactions")
+    epoch_generator(run.seed, "initial recommender weights", 0)
+    stage = RecommenderStage(
+        catalogue, history, relevant, config.recommender, config.recommender_training
+    )
+    progress = run_stage(
+        stage,
+        config.recommender_training.loop,
+        folder=run.work / "recommender",
+        fingerprint=run.fingerprint,
+        seed=run.seed,
+        report=report,
+    )
+    graph_users = config.recommender.user_vector == "graph"
+    popularity = np.bincount(history.item_rows, minlength=run.dataset.num_items)
+    folder = ModelFolder(
+        model=stage.model,
+        trie=catalogue.trie,
+        items=_item_table(run.dataset, catalogue, order, popularity),
+        users=run.dataset.users["user"] if graph_users else None,
+    )
+    metrics = {
+        "validation_ndcg@20": progress.best_score if progress.best_epoch >= 0 else None,
+        "best_epoch": progress.best_epoch,
+        "epochs": progress.epoch,
+        "rec_ids": tokens.health.model_dump(),
+        "seconds": time.monotonic() - started,
+    }
+    run.dataset.without_features().save(run.folder / "dataset")
+    save_model_folder(
+        run.folder,
+        folder,
+        quantizer=tokens.quantizer,
+        graph=tokens.graph,
+        metrics=metrics,
+        provenance={
+            "dataset": run.dataset.name,
+            "preset": run.preset,
+            "seed": run.seed,
+            "train_config": json.loads(config.model_dump_json()),
+        },
+    )
+
+
+def build_catalogue(tokens: Tokenized) -> tuple[Catalogue, np.ndarray]:
+    """Sort the items by Rec-ID; return the catalogue and the item row of every leaf rank."""
+    trie, order = Trie.build(tokens.rec_ids, tokens.level_sizes)
+    rank_of_row = np.empty(len(order), np.int64)
+    rank_of_row[order] = np.arange(len(order))
+    rows = torch.from_numpy(order)
+    vectors = tokens.item_vectors[rows].numpy()
+    return Catalogue(trie, trie.codes(), vectors, tokens.user_vectors.numpy(), rank_of_row), order
+
+
+def _item_table(
+    dataset: Dataset,
+    catalogue: Catalogue,
+    order: np.ndarray,
+    popularity: np.ndarray,
+) -> pl.DataFrame:
+    tokens = {f"token_{t}": catalogue.codes[:, t] for t in range(catalogue.codes.shape[1])}
+    columns = [c for c in dataset.items.columns if c not in (*tokens, "popularity")]
+    extra = [pl.Series(name, values) for name, values in tokens.items()]
+    extra.append(pl.Series("popularity", popularity))
+    return dataset.items.select(columns)[order].with_columns(extra)

@@ -1,0 +1,147 @@
+"""Training of the recommender on random context/target splits of every user's items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from mmgrec.data.histories import Histories
+from mmgrec.training.loop import LoopConfig
+from mmgrec.training.splitting import SplitLimits, batches_of, pad_rows, split_epoch
+from mmgrec.training.validation import ndcg_at, spread
+from mmgrec_engine.catalog.filters import RankFilter
+from mmgrec_engine.catalog.nodes import NodeVectors
+from mmgrec_engine.catalog.trie import Trie
+from mmgrec_engine.decoding.beam_search import beam_search
+from mmgrec_engine.models.catalog_softmax import CatalogSoftmax
+from mmgrec_engine.models.config import RecommenderConfig
+from mmgrec_engine.models.recommender import Recommender
+
+VALIDATION_USERS = 1024
+VALIDATION_K = 20
+VALIDATION_BATCH = 256
+
+
+class RecommenderTraining(BaseModel):
+    """Loop and context/target split of the recommender."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    loop: LoopConfig
+    batch_users: int = Field(default=128, ge=1)
+    target_share: tuple[float, float] = (0.1, 0.5)
+    max_targets: int = Field(default=64, ge=1)
+    graph_user_share: float = Field(default=0.5, ge=0, le=1)
+    """With ``user_vector="graph"``: share of users shown by their graph vector, the rest by the map
+    of their history, so that the map is trained for users who have no vector."""
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What the recommender generates from: items in leaf order.
+
+    ``codes`` ``[N, T]`` Rec-IDs; ``item_vectors`` ``[N, D]``; ``user_vectors`` ``[U, D]``;
+    ``rank_of_row`` ``[N]`` leaf rank of a data set's item row.
+    """
+
+    trie: Trie
+    codes: NDArray[np.int32]
+    item_vectors: NDArray[np.float32]
+    user_vectors: NDArray[np.float32]
+    rank_of_row: NDArray[np.int64]
+
+    def to_ranks(self, histories: Histories) -> Histories:
+        """Translate item rows to leaf ranks."""
+        return Histories(histories.offsets, self.rank_of_row[histories.item_rows].astype(np.int32))
+
+
+class RecommenderStage:
+    """The recommender as a stage of the training loop.
+
+    Parameters
+    ----------
+    catalogue : Catalogue
+        Items in leaf order.
+    history, relevant : Histories
+        Training and validation items, as leaf ranks.
+    shape, training : RecommenderConfig, RecommenderTraining
+        What to train and how.
+    """
+
+    name = "recommender"
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        history: Histories,
+        relevant: Histories,
+        shape: RecommenderConfig,
+        training: RecommenderTraining,
+    ) -> None:
+        self.catalogue, self.training = catalogue, training
+        self.history, self.relevant = history, relevant
+        self.limits = SplitLimits(training.target_share, training.max_targets, shape.max_history)
+        self.softmax = CatalogSoftmax(catalogue.codes, catalogue.item_vectors, shape.normalise)
+        self.nodes = (
+            NodeVectors.of(catalogue.codes, catalogue.item_vectors) if shape.node_vectors else None
+        )
+        graph = shape.user_vector == "graph"
+        self.model = Recommender(
+            shape,
+            catalogue.trie.level_sizes,
+            torch.from_numpy(catalogue.item_vectors),
+            torch.from_numpy(catalogue.user_vectors) if graph else None,
+        )
+
+    def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Tensor]:
+        """Yield batch losses: mean negative log-probability of the targets."""
+        items = self.history.item_rows.astype(np.int64)
+        split = split_epoch(self.history.offsets, items, self.limits, generator)
+        for batch in batches_of(split, self.training.batch_users, generator):
+            users = self._known(batch.users, generator)
+            memory = self.model.encode(batch.context, batch.lengths, users)
+            log_prob = self.model.log_prob(memory, batch.targets, batch.valid, self.softmax)
+            yield -log_prob.mean()
+
+    @torch.no_grad()
+    def validate(self) -> float | None:
+        """NDCG@20 of beam search on validation users (at most 1,024)."""
+        rows = np.flatnonzero((self.relevant.lengths > 0) & (self.history.lengths > 0))
+        rows = spread(rows, VALIDATION_USERS)
+        if len(rows) == 0:
+            return None
+        self.model.eval()
+        # Users of like history length share a batch, so that little of it is padding.
+        rows = rows[np.argsort(self.history.lengths[rows], kind="stable")]
+        parts = [rows[i : i + VALIDATION_BATCH] for i in range(0, len(rows), VALIDATION_BATCH)]
+        top = np.concatenate([self._search(part) for part in parts])
+        return ndcg_at(top, self.relevant, rows)
+
+    def _search(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        lengths = np.minimum(self.history.lengths[rows], self.limits.max_context)
+        starts = self.history.offsets[rows + 1] - lengths
+        items, _ = pad_rows(self.history.item_rows.astype(np.int64), starts, lengths)
+        memory = self.model.encode(items, torch.from_numpy(lengths), torch.from_numpy(rows))
+        seen = [self.history.of(int(row)).astype(np.int64) for row in rows]
+        found = beam_search(
+            self.model,
+            self.catalogue.trie,
+            self.nodes,
+            memory,
+            k=VALIDATION_K,
+            beam_width=VALIDATION_K,
+            filters=RankFilter.from_lists(seen, None, self.catalogue.trie.num_items),
+        )
+        return found.ranks.numpy()
+
+    def _known(self, users: Tensor, generator: torch.Generator) -> Tensor | None:
+        if self.model.config.user_vector == "history":
+            return None
+        shown = torch.rand(len(users), generator=generator) < self.training.graph_user_share
+        return torch.where(shown, users, -1)

@@ -1,0 +1,81 @@
+"""Progress for people (rich) and curves for later (TensorBoard)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from torch.utils.tensorboard import SummaryWriter
+
+
+class StageBar:
+    """One stage's progress bar and curves."""
+
+    def __init__(self, name: str, progress: Progress, task: TaskID, curves: SummaryWriter) -> None:
+        self.name = name
+        self._progress = progress
+        self._task = task
+        self._curves = curves
+        self._best = float("-inf")
+
+    def epoch(self, epoch: int, loss: float, score: float | None) -> None:
+        """Note a finished epoch."""
+        self._curves.add_scalar(f"{self.name}/loss", loss, epoch)
+        text = f"loss {loss:.4f}"
+        if score is not None:
+            self._curves.add_scalar(f"{self.name}/validation", score, epoch)
+            self._best = max(self._best, score)
+        if self._best > float("-inf"):
+            text += f"  best {self._best:.4f}"
+        self._progress.update(self._task, completed=epoch, note=text)
+
+
+class Reporter:
+    """Where training says what it does.
+
+    Parameters
+    ----------
+    console : Console
+        Standard error of the command.
+    logs : Path
+        Folder of the TensorBoard files.
+    """
+
+    def __init__(self, console: Console, logs: Path) -> None:
+        self.console = console
+        self.logs = logs
+
+    @contextmanager
+    def stage(self, name: str, epochs: int, done: int) -> Iterator[StageBar]:
+        """Show a bar with elapsed time and estimate while a stage runs."""
+        columns = (
+            TextColumn("{task.description:<13}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        curves = SummaryWriter(str(self.logs / name), purge_step=done)
+        with Progress(*columns, console=self.console) as progress:
+            task = progress.add_task(name, total=epochs, completed=done, note="")
+            try:
+                yield StageBar(name, progress, task, curves)
+            finally:
+                curves.close()
+
+    def say(self, text: str) -> None:
+        """Print one line between stages."""
+        self.console.print(text)

@@ -1,0 +1,168 @@
+"""Tokenising a catalogue: graph encoder, residual quantiser, collision tokens, Rec-IDs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mmgrec.data.dataset import Dataset, Split
+from mmgrec.training.graph import GraphStage
+from mmgrec.training.loop import epoch_generator, run_stage
+from mmgrec.training.presets import TrainConfig
+from mmgrec.training.quantizer import QuantizerStage
+from mmgrec.training.reporter import Reporter
+from mmgrec_engine.artifact import folder_exists, open_folder, write_folder
+from mmgrec_engine.errors import ArtifactError
+from mmgrec_engine.rec_ids.collisions import popularity_tokens
+from mmgrec_engine.rec_ids.health import RecIdHealth, rec_id_health
+from mmgrec_engine.writers import read_tensors, write_json, write_table, write_tensors
+
+KIND = "tokenizer"
+
+
+@dataclass(frozen=True)
+class Tokenized:
+    """A tokenised catalogue, all in the data set's row order.
+
+    ``rec_ids`` ``[N, T]``; ``item_vectors`` ``[N, D]``; ``user_vectors`` ``[U, D]``; states of the
+    two models; ``health`` of the codes.
+    """
+
+    rec_ids: NDArray[np.int32]
+    level_sizes: list[int]
+    item_vectors: Tensor
+    user_vectors: Tensor
+    quantizer: dict[str, Tensor]
+    graph: dict[str, Tensor]
+    health: RecIdHealth
+
+
+def tokenize(
+    dataset: Dataset,
+    config: TrainConfig,
+    *,
+    folder: Path,
+    work: Path,
+    fingerprint: str,
+    seed: int,
+    report: Reporter,
+) -> Tokenized:
+    """Give every item a Rec-ID, or read the Rec-IDs that an earlier call left in ``folder``.
+
+    ::
+
+        vectors = train the graph encoder
+        codes   = residual quantiser of the item vectors
+        rec_id  = (codes, rank by popularity among items with the same codes)
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Catalogue and training interactions.
+    config : TrainConfig
+        Shapes and trainings.
+    folder, work : Path
+        Where the result goes, and where checkpoints go meanwhile.
+    fingerprint : str
+        Of data, configuration and seed; a result with another one is refused.
+    seed : int
+        Of everything random.
+    report : Reporter
+        Progress.
+    """
+    if folder_exists(folder, KIND):
+        return load_tokenized(folder, fingerprint)
+    report.say(f"Tokenising {dataset.num_items:,} items")
+    epoch_generator(seed, "initial graph weights", 0)
+    graph = GraphStage(dataset, config.graph, config.graph_training)
+    common = {"fingerprint": fingerprint, "seed": seed, "report": report}
+    run_stage(graph, config.graph_training.loop, folder=work / "graph", **common)  # type: ignore[arg-type]
+    users, items = graph.vectors()
+    epoch_generator(seed, "initial quantizer weights", 0)
+    quantizer = QuantizerStage(items, config.quantizer, config.quantizer_training, seed)
+    if config.quantizer.method == "rqvae":
+        loop = config.quantizer_training.loop
+        run_stage(quantizer, loop, folder=work / "quantizer", **common)  # type: ignore[arg-type]
+    else:
+        quantizer.initialise_codebooks()
+    result = _assemble(dataset, quantizer, graph, users, items)
+    _save(folder, dataset, result, config, fingerprint)
+    return result
+
+
+def load_tokenized(folder: Path, fingerprint: str) -> Tokenized:
+    """Read a tokeniser folder.
+
+    Raises
+    ------
+    ArtifactError
+        Damaged, or made with other settings or data.
+    """
+    opened = open_folder(folder, KIND)
+    if opened.config["fingerprint"] != fingerprint:
+        raise ArtifactError(
+            f"{folder} was made with other settings or other data",
+            remedy="choose another --out folder, or start over with --restart",
+        )
+    vectors = read_tensors(opened.file("vectors.safetensors"))
+    table = pl.read_parquet(opened.file("rec_ids.parquet"))
+    return Tokenized(
+        rec_ids=table.select(pl.selectors.starts_with("token_")).to_numpy().astype(np.int32),
+        level_sizes=opened.config["level_sizes"],
+        item_vectors=vectors["items"],
+        user_vectors=vectors["users"],
+        quantizer=read_tensors(opened.file("codebooks.safetensors")),
+        graph=read_tensors(opened.file("graph.safetensors")),
+        health=RecIdHealth.model_validate_json(opened.file("health.json").read_text()),
+    )
+
+
+@torch.no_grad()
+def _assemble(
+    dataset: Dataset, quantizer: QuantizerStage, graph: GraphStage, users: Tensor, items: Tensor
+) -> Tokenized:
+    model = quantizer.model.eval()
+    codes = model.codes(items)
+    semantic = codes.numpy().astype(np.int32)
+    train = dataset.histories(Split.TRAIN)
+    popularity = np.bincount(train.item_rows, minlength=dataset.num_items)
+    collision = popularity_tokens(semantic, popularity)
+    size = model.config.codebook_size
+    return Tokenized(
+        rec_ids=np.column_stack([semantic, collision]).astype(np.int32),
+        level_sizes=[size] * model.config.semantic_levels + [int(collision.max()) + 1],
+        item_vectors=items,
+        user_vectors=users,
+        quantizer=model.state_dict(),
+        graph=graph.model.state_dict(),
+        health=rec_id_health(semantic, size, items.numpy(), model.reconstruct(codes).numpy()),
+    )
+
+
+def _save(
+    folder: Path, dataset: Dataset, result: Tokenized, config: TrainConfig, fingerprint: str
+) -> None:
+    tokens = {f"token_{t}": result.rec_ids[:, t] for t in range(result.rec_ids.shape[1])}
+    rec_ids = pl.DataFrame({"item": dataset.items["item"], **tokens})
+    described = {
+        "fingerprint": fingerprint,
+        "level_sizes": result.level_sizes,
+        "graph": config.graph.model_dump(),
+        "quantizer": config.quantizer.model_dump(),
+        "modalities": {n: m.values.shape[1] for n, m in dataset.modalities.items()},
+    }
+    vectors = {"items": result.item_vectors, "users": result.user_vectors}
+    writers = {
+        "rec_ids.parquet": write_table(rec_ids),
+        "vectors.safetensors": write_tensors(vectors),
+        "codebooks.safetensors": write_tensors(result.quantizer),
+        "graph.safetensors": write_tensors(result.graph),
+        "health.json": write_json(result.health.model_dump()),
+    }
+    write_folder(folder, KIND, described, writers)
