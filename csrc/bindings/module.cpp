@@ -1,7 +1,6 @@
 // The only place that knows Python: thin handles and argument checks around the core.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
-#include <nanobind/stl/filesystem.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
@@ -161,8 +160,8 @@ void bind_constrained_topk(
   constrained_topk(step);
 }
 
-nb::dict build_info() {
-  nb::dict info;
+nb::typed<nb::dict, nb::str, nb::object> build_info() {
+  nb::typed<nb::dict, nb::str, nb::object> info;
   info["version"] = MMGREC_VERSION;
   info["compiler"] = MMGREC_COMPILER;
 #ifdef MMGREC_CUDA
@@ -192,8 +191,12 @@ NB_MODULE(_native, module) {
   module.def("build_info", &build_info);
   nb::class_<Trie>(module, "Trie")
       .def_static("build", &build, "codes"_a, "level_sizes"_a)
-      .def_static("open", &Trie::open, "path"_a, nb::call_guard<nb::gil_scoped_release>())
-      .def("save", &Trie::save, "path"_a, nb::call_guard<nb::gil_scoped_release>())
+      .def_static(
+          "open", [](const std::string& path) { return Trie::open(path); }, "path"_a,
+          nb::call_guard<nb::gil_scoped_release>())
+      .def(
+          "save", [](const Trie& trie, const std::string& path) { trie.save(path); }, "path"_a,
+          nb::call_guard<nb::gil_scoped_release>())
       .def("lookup", &lookup, "codes"_a)
       .def("codes", &codes_of, "ranks"_a)
       .def_prop_ro("num_items", &Trie::num_items)

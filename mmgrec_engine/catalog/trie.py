@@ -78,7 +78,7 @@ class Trie:
             The file is missing, truncated, damaged or of another version.
         """
         try:
-            return cls(_native.Trie.open(path))
+            return cls(_native.Trie.open(str(path)))
         except (_native.DamagedFile, OSError) as error:
             raise ArtifactError(
                 f"cannot open the trie {path}",
@@ -88,7 +88,7 @@ class Trie:
 
     def save(self, path: Path) -> None:
         """Write the trie to a file (`OSError` with the cause when it cannot be written)."""
-        self.native.save(path)
+        self.native.save(str(path))
 
     @property
     def num_bytes(self) -> int:

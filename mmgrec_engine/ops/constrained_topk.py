@@ -6,10 +6,11 @@ Shapes: B users, M beams, K columns of the level, W beams kept, n nodes of the l
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mmgrec_engine import _native
@@ -76,9 +77,9 @@ def constrained_topk(
 
         children = distinct tokens that follow the beam's prefix, each a sub-range of its leaves
         logit    = logits[token] (+ query . mean item vector below the child)
-        score    = beam score + logit - logsumexp    over the children ("catalogue": filters do not
-                                                     change it) or over the whole level ("full")
-        keep the best `width` children with an allowed leaf over all beams of a user, ties in leaf order
+        score    = beam score + logit - logsumexp of all children ("catalogue", filters or not) or
+                   of the whole level ("full")
+        keep each user's best `width` children that have an allowed leaf; ties in leaf order
 
     Parameters
     ----------
@@ -222,19 +223,32 @@ def _native_step(
         _native.constrained_topk(
             trie.native,
             level,
-            *(t.contiguous() for t in (beams.lo, beams.hi, beams.scores)),
-            logits.detach().contiguous(),
+            _array(beams.lo),
+            _array(beams.hi),
+            _array(beams.scores),
+            _array(logits),
             normalise == "full",
-            nodes.query.detach().contiguous() if nodes else None,
-            nodes.vectors.contiguous() if nodes else None,
-            nodes.starts if nodes else None,
-            filters.deny.offsets if filters else None,
-            filters.deny.ranks if filters else None,
-            allow.offsets if allow else None,
-            allow.ranks if allow else None,
-            filters.allow_all if filters and allow else None,
-            *(step.scores, step.parents, step.tokens, step.lo, step.hi, step.best_pruned),
+            node_query=_array(nodes.query) if nodes else None,
+            node_vectors=_array(nodes.vectors) if nodes else None,
+            node_starts=_array(nodes.starts) if nodes else None,
+            deny_offsets=filters.deny.offsets if filters else None,
+            deny_ranks=filters.deny.ranks if filters else None,
+            allow_offsets=allow.offsets if allow else None,
+            allow_ranks=allow.ranks if allow else None,
+            allow_all=filters.allow_all if filters and allow else None,
+            out_scores=_array(step.scores),
+            out_parents=_array(step.parents),
+            out_tokens=_array(step.tokens),
+            out_lo=_array(step.lo),
+            out_hi=_array(step.hi),
+            out_best_pruned=_array(step.best_pruned),
         )
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"constrained_topk: {error}") from None
+        raise ConfigError(f"constrained_topk: {str(error).splitlines()[0]}") from None
     return step
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    """View a CPU tensor as an array (copied only where it is not contiguous)."""
+    array: NDArray[Any] = tensor.detach().contiguous().numpy()
+    return array

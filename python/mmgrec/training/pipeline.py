@@ -153,4 +153,5 @@ def _item_table(
     columns = [c for c in dataset.items.columns if c not in (*tokens, "popularity")]
     extra = [pl.Series(name, values) for name, values in tokens.items()]
     extra.append(pl.Series("popularity", popularity))
-    return dataset.items.select(columns)[order].with_columns(extra)
+    in_leaf_order: pl.DataFrame = dataset.items.select(columns)[order]
+    return in_leaf_order.with_columns(extra)

@@ -1,0 +1,1 @@
+"""Data sets: get, import, split, describe."""

@@ -1,0 +1,1 @@
+"""Features from what items carry: text and images."""
