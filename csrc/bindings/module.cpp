@@ -203,10 +203,14 @@ NB_MODULE(_native, module) {
       .def_prop_ro("num_levels", &Trie::num_levels)
       .def_prop_ro("num_bytes", &Trie::num_bytes)
       .def_prop_ro("level_sizes", &level_sizes);
-  module.def("constrained_topk", &bind_constrained_topk, "trie"_a, "level"_a, "lo"_a, "hi"_a,
-             "scores"_a, "logits"_a, "softmax_over_level"_a, "node_query"_a.none(),
-             "node_vectors"_a.none(), "node_starts"_a.none(), "deny_offsets"_a.none(),
-             "deny_ranks"_a.none(), "allow_offsets"_a.none(), "allow_ranks"_a.none(),
-             "allow_all"_a.none(), "out_scores"_a, "out_parents"_a, "out_tokens"_a, "out_lo"_a,
-             "out_hi"_a, "out_best_pruned"_a);
+  // No conversions: a converted output would be a copy that nobody reads.
+  module.def("constrained_topk", &bind_constrained_topk, "trie"_a, "level"_a, "lo"_a.noconvert(),
+             "hi"_a.noconvert(), "scores"_a.noconvert(), "logits"_a.noconvert(),
+             "softmax_over_level"_a, "node_query"_a.none().noconvert(),
+             "node_vectors"_a.none().noconvert(), "node_starts"_a.none().noconvert(),
+             "deny_offsets"_a.none().noconvert(), "deny_ranks"_a.none().noconvert(),
+             "allow_offsets"_a.none().noconvert(), "allow_ranks"_a.none().noconvert(),
+             "allow_all"_a.none().noconvert(), "out_scores"_a.noconvert(),
+             "out_parents"_a.noconvert(), "out_tokens"_a.noconvert(), "out_lo"_a.noconvert(),
+             "out_hi"_a.noconvert(), "out_best_pruned"_a.noconvert());
 }

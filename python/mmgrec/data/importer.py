@@ -104,7 +104,7 @@ def assemble(
     modalities: dict[str, Modality],
     options: ImportOptions,
 ) -> Dataset:
-    """Number users and items, check for duplicates, split."""
+    """Make a data set: number users and items, check for duplicates, split."""
     table = _without_duplicates(table, options.on_duplicate)
     users = table.select("user").unique(maintain_order=True).sort("user")
     if table["item"].dtype != catalogue["item"].dtype:

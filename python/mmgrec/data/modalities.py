@@ -38,7 +38,7 @@ def read_modality(path: Path, items: pl.Series) -> Modality:
     ::
 
         .npy:     row = item row; an all-zero row is an item that lacks the modality
-        .parquet: column "item" and one list column, or numeric columns; items that do not occur lack it
+        .parquet: column "item" and one list column, or numeric columns; absent items lack it
 
     Parameters
     ----------

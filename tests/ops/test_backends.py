@@ -1,0 +1,52 @@
+"""The choice of a backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from mmgrec_engine.errors import BackendError
+from mmgrec_engine.ops.backends import BACKENDS, OPS, availability, choose
+from mmgrec_engine.settings import settings
+
+
+@pytest.fixture(autouse=True)
+def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("MMGREC_BACKEND", raising=False)
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+
+
+def test_best_is_chosen_and_a_request_is_honoured() -> None:
+    assert choose("constrained_topk") == "native"
+    assert choose("constrained_topk", "reference") == "reference"
+    assert choose("relation_attention") == "reference"
+
+
+def test_every_op_runs_somewhere_and_says_why_not_elsewhere() -> None:
+    for op in OPS:
+        states = availability(op)
+        assert [a.backend for a in states] == list(BACKENDS)
+        assert any(a.available for a in states)
+        assert all(a.reason for a in states if not a.available)
+
+
+def test_unknown_name_lists_the_valid_ones() -> None:
+    with pytest.raises(BackendError, match=", ".join(BACKENDS)):
+        choose("constrained_topk", "tpu")
+    with pytest.raises(BackendError, match="native, reference"):
+        choose("constrained_topk", "cuda")
+
+
+def test_environment_forces_where_the_op_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMGREC_BACKEND", "reference")
+    assert choose("constrained_topk") == "reference"
+    settings.cache_clear()
+    monkeypatch.setenv("MMGREC_BACKEND", "native")
+    assert choose("relation_attention") == "reference"
+    settings.cache_clear()
+    monkeypatch.setenv("MMGREC_BACKEND", "tpu")
+    with pytest.raises(BackendError, match="unknown backend"):
+        choose("relation_attention")
