@@ -1,0 +1,77 @@
+"""Propagation over the graph against dense matrices."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from mmgrec_engine.models.graph_encoder import Graph, GraphEncoder, GraphEncoderConfig
+
+USERS, ITEMS = torch.tensor([0, 0, 1, 2]), torch.tensor([0, 1, 1, 3])
+NUM_USERS, NUM_ITEMS = 4, 5
+
+
+def dense() -> Tensor:
+    adjacency = torch.zeros(NUM_USERS + NUM_ITEMS, NUM_USERS + NUM_ITEMS)
+    for user, item in zip(USERS.tolist(), ITEMS.tolist(), strict=True):
+        adjacency[user, NUM_USERS + item] = adjacency[NUM_USERS + item, user] = 1.0
+    return adjacency
+
+
+def test_lightgcn_is_the_mean_of_normalised_powers() -> None:
+    config = GraphEncoderConfig(width=6, layers=2, propagation="lightgcn")
+    encoder = GraphEncoder(config, NUM_USERS, NUM_ITEMS, {})
+    graph = Graph(USERS, ITEMS, NUM_USERS, NUM_ITEMS, normalise=True)
+    users, items = encoder({}, {}, graph.adjacency())
+    scale = dense().sum(1).clamp_min(1).rsqrt()
+    normalised = scale[:, None] * dense() * scale
+    h = torch.cat([encoder.user_free, encoder.item_free])
+    expected = (h + normalised @ h + normalised @ normalised @ h) / 3
+    torch.testing.assert_close(torch.cat([users, items]), expected)
+
+
+def test_graphsage_is_the_mean_of_neighbours_and_a_root_map() -> None:
+    config = GraphEncoderConfig(width=6, layers=2, propagation="graphsage")
+    encoder = GraphEncoder(config, NUM_USERS, NUM_ITEMS, {})
+    graph = Graph(USERS, ITEMS, NUM_USERS, NUM_ITEMS, normalise=False)
+    users, items = encoder({}, {}, graph.adjacency())
+    mean = dense() / dense().sum(1, keepdim=True).clamp_min(1)
+    h = torch.cat([encoder.user_free, encoder.item_free])
+    for i, layer in enumerate(encoder.convolutions):
+        h = torch.relu(h) if i else h
+        h = layer.lin_l(mean @ h) + layer.lin_r(h)
+    torch.testing.assert_close(torch.cat([users, items]), h)
+
+
+@pytest.mark.parametrize("free_share", [0.0, 0.5, 1.0])
+def test_item_vectors_join_modalities_and_free_embedding(free_share: float) -> None:
+    config = GraphEncoderConfig(width=8, layers=0, free_share=free_share)
+    encoder = GraphEncoder(config, NUM_USERS, NUM_ITEMS, {"text": 3})
+    assert encoder.item_free.shape == (NUM_ITEMS, round(8 * free_share))
+    features = {"text": torch.randn(NUM_ITEMS, 3)}
+    present = {"text": torch.ones(NUM_ITEMS, dtype=torch.bool)}
+    graph = Graph(USERS, ITEMS, NUM_USERS, NUM_ITEMS, normalise=True)
+    _, items = encoder(features, present, graph.adjacency())
+    assert items.shape == (NUM_ITEMS, 8)
+
+
+@pytest.mark.parametrize("propagation", ["lightgcn", "graphsage"])
+def test_new_items_get_the_vectors_of_isolated_nodes(propagation: str) -> None:
+    config = GraphEncoderConfig(width=8, layers=2, propagation=propagation, free_share=0.0)  # type: ignore[arg-type]
+    encoder = GraphEncoder(config, NUM_USERS, NUM_ITEMS, {"text": 3})
+    features = {"text": torch.randn(NUM_ITEMS, 3)}
+    present = {"text": torch.ones(NUM_ITEMS, dtype=torch.bool)}
+    graph = Graph(USERS, ITEMS, NUM_USERS, NUM_ITEMS, normalise=propagation == "lightgcn")
+    _, items = encoder(features, present, graph.adjacency())
+    one = {"text": features["text"][2:3]}
+    fresh = encoder.encode_new(one, {"text": torch.tensor([True])}, 1)
+    # Items 2 and 4 have no edge, so the graph sees of them what encode_new sees.
+    torch.testing.assert_close(fresh[0], items[2])
+
+
+def test_dropped_edges_are_renormalised() -> None:
+    graph = Graph(USERS, ITEMS, NUM_USERS, NUM_ITEMS, normalise=True)
+    keep = torch.tensor([True, False, True, True])
+    kept = Graph(USERS[keep], ITEMS[keep], NUM_USERS, NUM_ITEMS, normalise=True)
+    assert torch.equal(graph.adjacency(keep).to_dense(), kept.adjacency().to_dense())
