@@ -97,6 +97,22 @@ def write_folder(
             shutil.rmtree(staging, ignore_errors=True)
 
 
+def ensure_folder(path: Path) -> None:
+    """Make a folder that can be written to.
+
+    Raises
+    ------
+    ArtifactError
+        It cannot be made, or may not be written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, "not writable", str(path))
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
 def open_folder(path: Path, kind: str, *, verify: bool = True) -> Folder:
     """Open a folder and check that it is whole.
 

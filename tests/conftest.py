@@ -1,78 +1,18 @@
-"""Small synthetic data and a small trained run that several tests share."""
+"""A small trained run that several tests share."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-import polars as pl
 import pytest
 import torch
-from rich.console import Console
 
-from mmgrec.data.dataset import Dataset, Modality
-from mmgrec.data.splits import assign_split
-from mmgrec.training.graph import GraphTraining
-from mmgrec.training.loop import LoopConfig
+from mmgrec.data.dataset import Dataset
 from mmgrec.training.pipeline import Run, train_run
-from mmgrec.training.presets import TrainConfig
-from mmgrec.training.quantizer import QuantizerTraining
-from mmgrec.training.recommender import RecommenderTraining
-from mmgrec.training.reporter import Reporter
-from mmgrec_engine.models.config import RecommenderConfig
-from mmgrec_engine.models.graph_encoder import GraphEncoderConfig
-from mmgrec_engine.models.rqvae import RQVAEConfig
+from tests_shared import make_dataset, quiet_reporter, small_config
 
+# Sums over threads depend on their number; the same number everywhere makes runs comparable.
 torch.set_num_threads(2)
-
-
-def make_dataset(
-    num_users: int = 60, num_items: int = 40, *, seed: int = 0, strings: bool = True
-) -> Dataset:
-    """Users of two tastes, each drawing from its half of the items; features tell the halves."""
-    rng = np.random.default_rng(seed)
-    pairs = []
-    for user in range(num_users):
-        weights = np.where(np.arange(num_items) % 2 == user % 2, 9.0, 1.0)
-        count = int(rng.integers(3, 13))
-        chosen = rng.choice(num_items, count, replace=False, p=weights / weights.sum())
-        pairs += [(user, int(item)) for item in chosen]
-    table = pl.DataFrame(pairs, schema={"user_row": pl.Int32, "item_row": pl.Int32}, orient="row")
-    table = table.with_columns(pl.Series("split", assign_split(table, "random", seed)))
-    values = rng.normal(size=(num_items, 6)).astype(np.float32)
-    values[:, 0] += 3.0 * (np.arange(num_items) % 2)
-    present = np.arange(num_items) != 5
-    values[~present] = 0
-    ids = [f"i{row:02d}" if strings else row + 100 for row in range(num_items)]
-    users = [f"u{row}" if strings else row + 7 for row in range(num_users)]
-    items = pl.DataFrame({"item": ids, "title": [f"Title {row}" for row in range(num_items)]})
-    modalities = {"visual": Modality(values, present)}
-    return Dataset("toy", pl.DataFrame({"user": users}), items, table, modalities)
-
-
-def small_config(**recommender: object) -> TrainConfig:
-    """A configuration that trains in seconds."""
-    return TrainConfig(
-        graph=GraphEncoderConfig(width=16, layers=1),
-        graph_training=GraphTraining(
-            loop=LoopConfig(epochs=15, learning_rate=0.02, warmup_steps=0, patience=20)
-        ),
-        quantizer=RQVAEConfig(method="rqkmeans", codebook_size=6, semantic_levels=2),
-        quantizer_training=QuantizerTraining(
-            loop=LoopConfig(epochs=10, learning_rate=1e-2, validate_every=5), warmup_epochs=2
-        ),
-        recommender=RecommenderConfig(
-            width=16, heads=2, head_width=8, feed_forward=32, max_history=32, **recommender
-        ),
-        recommender_training=RecommenderTraining(
-            loop=LoopConfig(epochs=4, learning_rate=5e-3, warmup_steps=2), batch_users=16
-        ),
-    )
-
-
-def quiet_reporter(folder: Path) -> Reporter:
-    """A reporter that shows nothing."""
-    return Reporter(Console(quiet=True), folder)
 
 
 @pytest.fixture(scope="session")

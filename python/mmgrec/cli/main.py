@@ -46,11 +46,15 @@ def options(
 
 
 def main() -> None:
-    """Run the command line; an error of ours is a message and exit code 2, never a traceback."""
+    """Run the command line; an error that users can cause is a message and exit code 2."""
     try:
         app()
     except MMGRecError as error:
         HUMAN.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
+        sys.exit(2)
+    except OSError as error:
+        HUMAN.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
+        HUMAN.print("  to do:   check that the disk has space and the folder can be written to")
         sys.exit(2)
     except KeyboardInterrupt:
         HUMAN.print("interrupted; finished steps are kept, run the command again to go on")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmgrec.cli.output import HUMAN
+from mmgrec_engine.artifact import ensure_folder
 from mmgrec_engine.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print only JSON.")]
 def prepare_run(
     data: Path, out: Path, preset_name: str, config: Path | None, seed: int, restart: bool
 ) -> tuple[Run, Reporter]:
-    """Load data and configuration; nothing is written yet, except that --restart forgets."""
+    """Load data and configuration, make the run's folder; --restart forgets what is in it."""
     from mmgrec.data.dataset import Dataset
     from mmgrec.training.pipeline import Run, restart_run
     from mmgrec.training.presets import load_config, preset
@@ -47,6 +48,7 @@ def prepare_run(
     else:
         settings = preset(preset_name)
     run = Run(out, Dataset.load(data), settings, preset_name, seed)
+    ensure_folder(out)
     if restart:
         restart_run(out)
     return run, Reporter(HUMAN, run.work / "logs")

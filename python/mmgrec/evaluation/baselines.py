@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
-from sklearn.neighbors import NearestNeighbors
+from scipy.sparse import csr_matrix, vstack
 
 from mmgrec.data.histories import Histories
 from mmgrec.evaluation.metrics import per_user_metrics
 
-NEIGHBOURS = (20, 50, 100, 200)
-"""Neighbourhood sizes tried on the validation split."""
+KNN_GRID = [(n, s) for n in (20, 100, 400) for s in (0.0, 10.0, 100.0)]
+"""(neighbours, shrinkage) pairs tried on the validation split."""
 BATCH = 1024
 
 Rows = NDArray[np.int64]
@@ -28,14 +25,12 @@ def most_popular(history: Histories, num_items: int, user_rows: Rows, k: int) ->
     return np.concatenate(parts)
 
 
-def item_knn(history: Histories, num_items: int, user_rows: Rows, k: int, neighbours: int) -> Rows:
-    """Rank items by their summed cosine to the user's items, nearest ones only: ``[n, k]``."""
+def item_knn(
+    history: Histories, num_items: int, user_rows: Rows, k: int, knn: tuple[int, float]
+) -> Rows:
+    """Rank items by their summed similarity to the user's items: ``[n, k]``."""
     users = interaction_matrix(history, num_items)
-    count = min(neighbours + 1, num_items)
-    search: Any = NearestNeighbors(n_neighbors=count, metric="cosine").fit(users.T.tocsr())
-    graph = search.kneighbors_graph(mode="distance")
-    graph.data = 1.0 - graph.data
-    graph.setdiag(0.0)
+    graph = item_similarity(history, num_items, *knn)
     parts = [
         _top(np.asarray((users[part] @ graph.T).todense()), history, part, k)
         for part in _batches(user_rows)
@@ -43,16 +38,43 @@ def item_knn(history: Histories, num_items: int, user_rows: Rows, k: int, neighb
     return np.concatenate(parts)
 
 
-def best_neighbours(history: Histories, valid: Histories, num_items: int) -> int:
-    """Choose the neighbourhood size by NDCG@20 on the validation split only."""
+def item_similarity(
+    history: Histories, num_items: int, neighbours: int, shrink: float
+) -> csr_matrix:
+    """Return the similarity of every item (row) to its nearest ones.
+
+    ::
+
+        s_ij = users with both / (sqrt(users with i) sqrt(users with j) + shrink)
+        each row keeps its largest `neighbours` entries, itself excluded
+
+    Shrinkage keeps pairs of items with one user in common from looking identical.
+    """
+    columns = interaction_matrix(history, num_items).T.tocsr()
+    norms = np.sqrt(np.bincount(history.item_rows, minlength=num_items).astype(np.float64))
+    blocks = []
+    for begin in range(0, num_items, BATCH):
+        rows = np.arange(begin, min(begin + BATCH, num_items))
+        block = np.asarray((columns[rows] @ columns.T).todense())
+        block /= np.maximum(norms[rows, None] * norms + shrink, 1e-12)
+        block[np.arange(len(rows)), rows] = 0.0
+        if neighbours < num_items:
+            least = np.partition(block, num_items - neighbours, axis=1)
+            block[block < least[:, num_items - neighbours, None]] = 0.0
+        blocks.append(csr_matrix(block))
+    return vstack(blocks, format="csr")
+
+
+def best_knn(history: Histories, valid: Histories, num_items: int) -> tuple[int, float]:
+    """Choose neighbourhood size and shrinkage by NDCG@20 on the validation split only."""
     rows = np.flatnonzero((valid.lengths > 0) & (history.lengths > 0))
     if len(rows) == 0:
-        return NEIGHBOURS[1]
+        return KNN_GRID[0]
     scores = {}
-    for size in NEIGHBOURS:
-        top = item_knn(history, num_items, rows, 20, size)
-        scores[size] = float(per_user_metrics(top, valid, rows)["ndcg@20"].to_numpy().mean())
-    return max(scores, key=lambda size: scores[size])
+    for knn in KNN_GRID:
+        top = item_knn(history, num_items, rows, 20, knn)
+        scores[knn] = float(per_user_metrics(top, valid, rows)["ndcg@20"].to_numpy().mean())
+    return max(scores, key=lambda knn: scores[knn])
 
 
 def interaction_matrix(history: Histories, num_items: int) -> csr_matrix:

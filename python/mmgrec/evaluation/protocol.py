@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from mmgrec.data.dataset import Dataset, Split
-from mmgrec.evaluation.baselines import best_neighbours, item_knn, most_popular
+from mmgrec.evaluation.baselines import best_knn, item_knn, most_popular
 from mmgrec.evaluation.metrics import summary
 from mmgrec_engine.errors import DataError
 
@@ -42,7 +42,7 @@ def evaluate(dataset: Dataset, split: Split, rank: Rank) -> dict[str, Any]:
     Returns
     -------
     dict
-        The object of ``mmgrec evaluate --json``. ItemKNN's neighbourhood is chosen on validation.
+        The object of ``mmgrec evaluate --json``. ItemKNN is tuned on validation.
     """
     history, relevant = dataset.histories(Split.TRAIN), dataset.histories(split)
     rows = np.flatnonzero(relevant.lengths)
@@ -55,18 +55,19 @@ def evaluate(dataset: Dataset, split: Split, rank: Rank) -> dict[str, Any]:
     top[known] = rank(rows[known])
     ours = summary(top, relevant, rows, dataset.num_items)
     seconds = time.monotonic() - started
-    neighbours = best_neighbours(history, dataset.histories(Split.VALID), dataset.num_items)
+    knn = best_knn(history, dataset.histories(Split.VALID), dataset.num_items)
     tops = {
         "popular": popular,
-        "itemknn": item_knn(history, dataset.num_items, rows, K, neighbours),
+        "itemknn": item_knn(history, dataset.num_items, rows, K, knn),
     }
     baselines = {n: summary(top, relevant, rows, dataset.num_items) for n, top in tops.items()}
+    baselines["itemknn"] |= {"neighbours": knn[0], "shrink": knn[1]}
     return {
         "dataset": dataset.name,
         "split": split.name.lower(),
         "users": len(rows),
         **ours,
-        "baselines": {**baselines, "itemknn": {**baselines["itemknn"], "neighbours": neighbours}},
+        "baselines": baselines,
         "seconds": seconds,
     }
 
@@ -76,7 +77,10 @@ def evaluation_table(figures: dict[str, Any]) -> Table:
     popular, knn = figures["baselines"]["popular"], figures["baselines"]["itemknn"]
     table = Table(
         title=f"{figures['dataset']}, {figures['split']} split, {figures['users']:,} users",
-        caption=f"ItemKNN with {knn['neighbours']} neighbours, chosen on the validation split",
+        caption=(
+            f"ItemKNN with {knn['neighbours']} neighbours and shrinkage {knn['shrink']:g}, "
+            "chosen on the validation split"
+        ),
     )
     for name in ("", "most popular", "ItemKNN", "mmgrec", "over popular"):
         table.add_column(name, justify="right" if name else "left")

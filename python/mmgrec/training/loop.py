@@ -109,7 +109,7 @@ def _train_epoch(
         if not torch.isfinite(loss):
             raise DataError(
                 f"{stage.name}: the loss is not finite in epoch {progress.epoch}",
-                value=float(loss),
+                value=float(loss.detach()),
                 remedy="lower the learning rate, or look for extreme values in the features",
             )
         progress.step += 1

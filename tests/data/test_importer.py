@@ -1,0 +1,165 @@
+"""Import of people's own files, and the errors they make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from mmgrec.data.dataset import Dataset, Split
+from mmgrec.data.importer import ImportOptions, add_features, import_dataset
+from mmgrec_engine.errors import DataError
+
+ROWS = {"user": ["b", "a", "b"], "item": ["007", "x", "x"], "rating": [1, 5, 3]}
+
+
+def bring(path: Path, **given: object) -> Dataset:
+    options = ImportOptions(**{k: v for k, v in given.items() if k not in ("modalities", "items")})  # type: ignore[arg-type]
+    modalities = given.get("modalities", {})
+    items = given.get("items")
+    return import_dataset(path, name="d", modalities=modalities, items=items, options=options)  # type: ignore[arg-type]
+
+
+def csv(folder: Path, rows: dict[str, list[object]], name: str = "t.csv") -> Path:
+    pl.DataFrame(rows).write_csv(folder / name, separator="," if name.endswith("csv") else "\t")
+    return folder / name
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet", "inter"])
+def test_formats_and_string_ids(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"t.{suffix}"
+    if suffix == "parquet":
+        pl.DataFrame(ROWS).write_parquet(path)
+    elif suffix == "inter":
+        path.write_text("user_id:token\titem_id:token\trating:float\nb\t007\t1\na\tx\t5\nb\tx\t3\n")
+    else:
+        csv(tmp_path, ROWS, f"t.{suffix}")
+    made = bring(path)
+    assert made.users["user"].to_list() == ["a", "b"]
+    assert made.items["item"].to_list() == ["007", "x"]
+    assert made.histories(*Split).of(1).tolist() == [0, 1]
+
+
+def test_integer_ids_stay_integers_only_if_exact(tmp_path: Path) -> None:
+    made = bring(csv(tmp_path, {"user": [3, 1], "item": [10, -2]}))
+    assert made.items["item"].to_list() == [-2, 10]
+    path = tmp_path / "z.csv"
+    path.write_text("user,item\n1,007\n2,7\n")
+    assert bring(path).items["item"].to_list() == ["007", "7"]
+
+
+def test_other_column_names_and_given_split(tmp_path: Path) -> None:
+    path = csv(tmp_path, {"who": ["a", "a"], "what": ["x", "y"], "fold": ["train", "test"]})
+    made = bring(path, columns={"user": "who", "item": "what", "split": "fold"})
+    assert made.histories(Split.TEST).of(0).tolist() == [1]
+
+
+def test_min_rating(tmp_path: Path) -> None:
+    path = csv(tmp_path, ROWS)  # type: ignore[arg-type]
+    assert len(bring(path, min_rating=3).interactions) == 2
+    with pytest.raises(DataError, match="--min-rating"):
+        bring(path, min_rating=6)
+
+
+def test_npy_rows_are_item_ids(tmp_path: Path) -> None:
+    path = csv(tmp_path, {"user": [1, 1], "item": [0, 3]})
+    values = np.arange(1, 11, dtype=np.float16).reshape(5, 2)
+    values[2] = 0
+    np.save(tmp_path / "v.npy", values)
+    made = bring(path, modalities={"visual": tmp_path / "v.npy"})
+    assert made.num_items == 5
+    visual = made.modalities["visual"]
+    assert visual.values.dtype == np.float32
+    assert visual.present.tolist() == [True, True, False, True, True]
+    assert np.array_equal(visual.values, values.astype(np.float32))
+
+
+def test_parquet_modality_with_missing_items(tmp_path: Path) -> None:
+    path = csv(tmp_path, ROWS)  # type: ignore[arg-type]
+    pl.DataFrame({"item": ["x"], "f": [[1.0, 2.0]]}).write_parquet(tmp_path / "lists.parquet")
+    pl.DataFrame({"item": ["x"], "a": [1.0], "b": [2.0]}).write_parquet(tmp_path / "wide.parquet")
+    files = {name: tmp_path / f"{name}.parquet" for name in ("lists", "wide")}
+    made = bring(path, modalities=files)
+    for name in files:
+        assert made.modalities[name].present.tolist() == [False, True]
+        assert made.modalities[name].values.tolist() == [[0.0, 0.0], [1.0, 2.0]]
+
+
+def test_items_table_orders_the_catalogue_and_gives_texts(tmp_path: Path) -> None:
+    path = csv(tmp_path, ROWS)  # type: ignore[arg-type]
+    titles = {"item": ["x", "007", "new"], "title": ["Red car", "Blue boat", None]}
+    items = csv(tmp_path, titles, "items.csv")  # type: ignore[arg-type]
+    np.save(tmp_path / "v.npy", np.ones((3, 2), np.float32))
+    made = bring(path, items=items, modalities={"v": tmp_path / "v.npy"})
+    assert made.items["item"].to_list() == ["x", "007", "new"]
+    texts = add_features(made, ["title"], "tfidf", None).modalities["text"]
+    assert texts.present.tolist() == [True, True, False]
+    with pytest.raises(DataError, match="genre"):
+        add_features(made, ["genre"], "tfidf", None)
+
+
+def test_duplicates(tmp_path: Path) -> None:
+    rows = {"user": ["a", "a", "a"], "item": ["x", "y", "x"], "rating": [1, 2, 3]}
+    path = csv(tmp_path, rows)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"1 interactions repeat[\s\S]*user 'a', item 'x'"):
+        bring(path)
+    kept = bring(path, on_duplicate="keep-first").interactions
+    assert kept["rating"].to_list() == [1, 2]
+
+
+def npy(folder: Path, values: np.ndarray, allow_pickle: bool = False) -> dict[str, Path]:
+    np.save(folder / "v.npy", values, allow_pickle=allow_pickle)
+    return {"v": folder / "v.npy"}
+
+
+def test_feature_errors(tmp_path: Path) -> None:
+    path = csv(tmp_path, {"user": [1, 1], "item": [0, 1]})
+    nan = np.ones((2, 3), np.float32)
+    nan[1, 2] = np.inf
+    with pytest.raises(DataError, match=r"v\.npy[\s\S]*row 1"):
+        bring(path, modalities=npy(tmp_path, nan))
+    with pytest.raises(DataError, match="not row numbers"):
+        bring(path, modalities=npy(tmp_path, np.ones((1, 3))))
+    with pytest.raises(DataError, match="not a matrix"):
+        bring(path, modalities=npy(tmp_path, np.ones(2)))
+    with pytest.raises(DataError, match=r"not a readable \.npy"):
+        bring(path, modalities=npy(tmp_path, np.array([[{}], [{}]]), allow_pickle=True))
+    with pytest.raises(DataError, match="does not exist"):
+        bring(path, modalities={"v": tmp_path / "none.npy"})
+    with pytest.raises(DataError, match="unknown feature file"):
+        bring(path, modalities={"v": path})
+    strings = csv(tmp_path, ROWS, "s.csv")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="which item has which row"):
+        bring(strings, modalities=npy(tmp_path, np.ones((2, 3))))
+    items = csv(tmp_path, {"item": ["x", "007", "z"]}, "i.csv")
+    with pytest.raises(DataError, match="2 rows, 3 items"):
+        bring(strings, items=items, modalities=npy(tmp_path, np.ones((2, 3))))
+    pl.DataFrame({"item": ["q"], "a": [1.0]}).write_parquet(tmp_path / "u.parquet")
+    with pytest.raises(DataError, match="not in the catalogue"):
+        bring(strings, modalities={"v": tmp_path / "u.parquet"})
+
+
+def test_table_errors(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no column 'item'"):
+        bring(csv(tmp_path, {"user": [1], "thing": [2]}))
+    with pytest.raises(DataError, match="no column 'who'"):
+        bring(csv(tmp_path, ROWS), columns={"user": "who"})  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="holds no rows"):
+        bring(csv(tmp_path, {"user": [], "item": []}))
+    with pytest.raises(DataError, match="unknown file type"):
+        bring(_touch(tmp_path))
+    with pytest.raises(DataError, match="no id in row 1"):
+        bring(csv(tmp_path, {"user": ["a", None], "item": ["x", "y"]}))
+    pl.DataFrame({"user": [0.5], "item": ["x"]}).write_parquet(tmp_path / "f.parquet")
+    with pytest.raises(DataError, match="holds no ids"):
+        bring(tmp_path / "f.parquet")
+    items = csv(tmp_path, {"item": ["x"]}, "i.csv")
+    with pytest.raises(DataError, match="'007'"):
+        bring(csv(tmp_path, ROWS), items=items)  # type: ignore[arg-type]
+
+
+def _touch(folder: Path) -> Path:
+    (folder / "t.xlsx").write_bytes(b"PK")
+    return folder / "t.xlsx"
