@@ -160,6 +160,19 @@ void bind_constrained_topk(
   constrained_topk(step);
 }
 
+#ifdef MMGREC_CUDA
+// Device addresses come as integers, so that any array library's memory and stream will do.
+void bind_narrow_on_device(uintptr_t tokens, int token_bytes, uintptr_t ranges, uintptr_t wanted,
+                           uintptr_t children, size_t count, uintptr_t stream) {
+  require(token_bytes == 1 || token_bytes == 2, "token_bytes is 1 or 2");
+  const int code = narrow_on_device(
+      reinterpret_cast<const void*>(tokens), token_bytes, reinterpret_cast<const Range*>(ranges),
+      reinterpret_cast<const uint32_t*>(wanted), reinterpret_cast<Range*>(children), count,
+      reinterpret_cast<void*>(stream));
+  if (code != 0) throw std::runtime_error("CUDA error " + std::to_string(code));
+}
+#endif
+
 nb::typed<nb::dict, nb::str, nb::object> build_info() {
   nb::typed<nb::dict, nb::str, nb::object> info;
   info["version"] = MMGREC_VERSION;
@@ -189,6 +202,10 @@ NB_MODULE(_native, module) {
     }
   });
   module.def("build_info", &build_info);
+#ifdef MMGREC_CUDA
+  module.def("narrow_on_device", &bind_narrow_on_device, "tokens"_a, "token_bytes"_a, "ranges"_a,
+             "wanted"_a, "children"_a, "count"_a, "stream"_a);
+#endif
   nb::class_<Trie>(module, "Trie")
       .def_static("build", &build, "codes"_a, "level_sizes"_a)
       .def_static(

@@ -58,6 +58,8 @@ class Recommender(nn.Module):
         known = torch.zeros(0, width) if user_vectors is None else user_vectors
         self.register_buffer("user_vectors", known)
         self.user_map = nn.Linear(width, width)
+        nn.init.eye_(self.user_map.weight)  # U starts as the identity: h_u is the mean itself
+        nn.init.zeros_(self.user_map.bias)
         self.encoder = Encoder(config, width)
         self.decoder = Decoder(config, level_sizes)
         self.head = Head(config, level_sizes, width)

@@ -76,7 +76,9 @@ def test_doctor(tmp_path: Path) -> None:
     assert set(report["self_test"].values()) == {"ok"}
     assert report["backends"]["constrained_topk"]["native"] == "yes"
     assert report["backends"]["constrained_topk"]["triton"] != "yes"
-    assert "self test" in mmgrec("doctor").stdout
+    shown = mmgrec("doctor").stdout
+    assert "self test" in shown
+    assert "mmgrec-engine[serve]" in shown or "serve │ installed" in shown
 
 
 @pytest.mark.parametrize(

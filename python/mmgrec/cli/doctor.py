@@ -25,6 +25,7 @@ def doctor(json: JsonOption = False) -> None:
 
 
 def _print(report: dict[str, Any]) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     for section, content in report.items():
@@ -32,11 +33,12 @@ def _print(report: dict[str, Any]) -> None:
             continue
         table = Table(title=section.replace("_", " "), show_header=False, title_justify="left")
         for name, value in content.items():
-            table.add_row(name, "-" if value is None else str(value))
+            table.add_row(name, "-" if value is None else escape(str(value)))
         print_table(table)
     table = Table(title="backends", title_justify="left")
     names = list(next(iter(report["backends"].values())))
-    for name in ("op", *names):
+    table.add_column("op", no_wrap=True)
+    for name in names:
         table.add_column(name)
     for op, states in report["backends"].items():
         table.add_row(op, *states.values())

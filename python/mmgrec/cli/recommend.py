@@ -76,11 +76,12 @@ def _as_json(names: list[str], found: Recommendations) -> list[dict[str, Any]]:
 
 
 def _table(engine: Engine, name: str, found: Recommendations, row: int) -> Table:
+    from rich.markup import escape
     from rich.table import Table
 
     items: pl.DataFrame = engine.items
     certified = "provably the best of the catalogue" if found.certified[row] else "beam search"
-    table = Table(title=f"For {name} ({certified})", title_justify="left")
+    table = Table(title=f"For {escape(name)} ({certified})", title_justify="left")
     table.add_column("", justify="right")
     table.add_column("item", justify="right")
     if "title" in items.columns:
@@ -92,6 +93,6 @@ def _table(engine: Engine, name: str, found: Recommendations, row: int) -> Table
         title = []
         if "title" in items.columns:
             rank = int(engine.item_ids.rows([item], "item")[0])
-            title = [str(items["title"][rank] or "")]
-        table.add_row(str(place), str(item), *title, f"{score:.3f}")
+            title = [escape(str(items["title"][rank] or ""))]
+        table.add_row(str(place), escape(str(item)), *title, f"{score:.3f}")
     return table

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from mmgrec.data.dataset import Dataset, Split
@@ -57,5 +58,5 @@ def describe_table(figures: dict[str, Any]) -> Table:
         missing = (
             f"missing for {modality['missing']:,} items" if modality["missing"] else "complete"
         )
-        table.add_row(f"modality {name}", f"{modality['width']} wide, {missing}")
+        table.add_row(f"modality {escape(name)}", f"{modality['width']} wide, {missing}")
     return table

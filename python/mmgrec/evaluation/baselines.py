@@ -9,7 +9,7 @@ from scipy.sparse import csr_matrix, vstack
 from mmgrec.data.histories import Histories
 from mmgrec.evaluation.metrics import per_user_metrics
 
-KNN_GRID = [(n, s) for n in (20, 100, 400) for s in (0.0, 10.0, 100.0)]
+KNN_GRID = [(n, s) for n in (20, 50, 100, 200, 400) for s in (0.0, 10.0, 100.0)]
 """(neighbours, shrinkage) pairs tried on the validation split."""
 BATCH = 1024
 

@@ -88,6 +88,7 @@ def run_stage(
             if progress.finished or time.monotonic() - saved_at > CHECKPOINT_SECONDS:
                 save_checkpoint(folder, fingerprint, progress, stage.model, optimizer, best)
                 saved_at = time.monotonic()
+        bar.finish()
     stage.model.load_state_dict(
         best if progress.best_epoch >= 0 else trained_state(stage.model), strict=False
     )

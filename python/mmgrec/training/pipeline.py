@@ -44,7 +44,7 @@ class Run:
         """Hash of data, configuration and seed."""
         digest = hashlib.sha256(f"{self.seed}/{self.config.model_dump_json()}".encode())
         for table in (self.dataset.users, self.dataset.items, self.dataset.interactions):
-            digest.update(table.hash_rows().to_numpy().tobytes())
+            digest.update(table.write_csv().encode())
         for name, modality in sorted(self.dataset.modalities.items()):
             digest.update(name.encode())
             digest.update(np.ascontiguousarray(modality.values).tobytes())

@@ -40,6 +40,11 @@ class StageBar:
             text += f"  best {self._best:.4f}"
         self._progress.update(self._task, completed=epoch, note=text)
 
+    def finish(self) -> None:
+        """Fill the bar, also where early stopping left epochs out."""
+        done = next(task.completed for task in self._progress.tasks if task.id == self._task)
+        self._progress.update(self._task, total=done)
+
 
 class Reporter:
     """Where training says what it does.
