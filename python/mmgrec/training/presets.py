@@ -67,18 +67,18 @@ _DEFAULT = TrainConfig(
         loop=LoopConfig(epochs=150, learning_rate=5e-3, validate_every=3, patience=8),
         loss="softmax",
         temperature=0.2,
-        batch_users=128,
+        batch_users=512,
     ),
     quantizer=RQVAEConfig(method="rqkmeans", codebook_size=256, semantic_levels=2),
     quantizer_training=QuantizerTraining(
         loop=LoopConfig(epochs=200, learning_rate=1e-3, validate_every=10, patience=5)
     ),
-    recommender=RecommenderConfig(dropout=0.1, max_history=128),
+    recommender=RecommenderConfig(max_history=128),
     recommender_training=RecommenderTraining(
         loop=LoopConfig(
             epochs=30, learning_rate=2e-3, weight_decay=0.01, validate_every=2, patience=4
         ),
-        batch_users=64,
+        batch_users=128,
     ),
 )
 
