@@ -28,11 +28,17 @@ def most_popular(history: Histories, num_items: int, user_rows: Rows, k: int) ->
 def item_knn(
     history: Histories, num_items: int, user_rows: Rows, k: int, knn: tuple[int, float]
 ) -> Rows:
-    """Rank items by their summed similarity to the user's items: ``[n, k]``."""
+    """Rank items by their summed similarity to the user's items: ``[n, k]``.
+
+    Items with equal scores, most of all those without any similarity, come by training count: with
+    short histories few items have a similarity at all, and popularity is the better guess.
+    """
     users = interaction_matrix(history, num_items)
+    popularity = np.bincount(history.item_rows, minlength=num_items)
+    tie_break = 1e-9 * popularity / max(int(popularity.max(initial=0)), 1)
     graph = item_similarity(history, num_items, *knn)
     parts = [
-        _top(np.asarray((users[part] @ graph.T).todense()), history, part, k)
+        _top(np.asarray((users[part] @ graph.T).todense()) + tie_break, history, part, k)
         for part in _batches(user_rows)
     ]
     return np.concatenate(parts)
