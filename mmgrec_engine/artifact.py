@@ -8,6 +8,7 @@ failed write can never be mistaken for a finished one. Nothing is pickled.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -57,6 +58,7 @@ def write_folder(
 
         stage every file beside its destination; fsync; hash
         remove the old manifest; move the files in; move the new manifest in, last
+        killed in between, the next reader finishes the moves from the complete staging folder
 
     Parameters
     ----------
@@ -88,8 +90,8 @@ def write_folder(
             "files": files,
         }
         text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
-        (staging / MANIFEST).write_text(text, encoding="utf-8")
-        _commit(staging, path, [*files, MANIFEST])
+        _write_manifest(staging, text)
+        _commit(staging, path)
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
@@ -162,17 +164,39 @@ def _write_file(path: Path, write: Writer) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
 
 
-def _commit(staging: Path, path: Path, names: list[str]) -> None:
-    # Without its manifest the folder is "unfinished" for the few renames that follow; a kill in
-    # between leaves a state that open_folder refuses instead of one that mixes two generations.
+def _write_manifest(staging: Path, text: str) -> None:
+    # Renamed within staging: a manifest there means that everything beside it is whole.
+    partial = staging / (MANIFEST + ".part")
+    partial.write_text(text, encoding="utf-8")
+    with partial.open("rb+") as stream:
+        os.fsync(stream.fileno())
+    os.replace(partial, staging / MANIFEST)
+
+
+def _commit(staging: Path, path: Path) -> None:
+    # Without its manifest the folder is "unfinished" for the few renames that follow, so nobody
+    # reads a mixture of two generations.
     (path / MANIFEST).unlink(missing_ok=True)
-    for name in names:
-        os.replace(staging / name, path / name)
+    for file in sorted(staging.iterdir(), key=lambda file: file.name == MANIFEST):
+        # A reader that finished the moves meanwhile has taken the file already.
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(file, path / file.name)
     directory = os.open(path, os.O_RDONLY)
     try:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def _finish_killed_commit(path: Path) -> None:
+    """Do the moves that a killed `_commit` left undone, if its staging folder is complete."""
+    if (path / MANIFEST).exists():
+        return
+    for staging in path.glob(STAGING_PREFIX + "*"):
+        if (staging / MANIFEST).is_file():
+            with contextlib.suppress(OSError):  # a reader may lack the right to write
+                _commit(staging, path)
+                shutil.rmtree(staging, ignore_errors=True)
 
 
 def _remove_stale_staging(path: Path) -> None:
@@ -183,6 +207,7 @@ def _remove_stale_staging(path: Path) -> None:
 def _read_manifest(path: Path) -> dict[str, Any]:
     if not path.is_dir():
         raise ArtifactError(f"{path} is not a folder", remedy="check the path")
+    _finish_killed_commit(path)
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -92,6 +92,28 @@ def test_kill_while_writing_leaves_the_old_folder(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".staging-*"))
 
 
+@pytest.mark.parametrize("moves", [0, 1, 2])
+def test_kill_between_the_moves_loses_nothing(tmp_path: Path, moves: int) -> None:
+    write(tmp_path, b"old")
+    code = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from mmgrec_engine.artifact import write_folder\n"
+        "from mmgrec_engine.writers import write_bytes\n"
+        "replace, left = os.replace, [int(sys.argv[2]) + 1]\n"
+        "def dying(a, b):\n"
+        "    if left[0] == 0:\n        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    left[0] -= 1\n    replace(a, b)\n"
+        "os.replace = dying\n"
+        "files = {'x.bin': write_bytes(b'new'), 'y.bin': write_bytes(b'y')}\n"
+        "write_folder(Path(sys.argv[1]), 'test', {}, files)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path), str(moves)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert not (tmp_path / MANIFEST).exists()
+    assert open_folder(tmp_path, "test").file("x.bin").read_bytes() == b"new"
+    assert not list(tmp_path.glob(".staging-*"))
+
+
 def _truncate(path: Path) -> None:
     (path / "x.bin").write_bytes(b"ne")
 
