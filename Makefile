@@ -37,17 +37,17 @@ quickstart: setup
 	$(BIN)/mmgrec evaluate runs/ml-100k
 	$(BIN)/mmgrec recommend runs/ml-100k --user 1 --user 2 --user 3
 
-# From outside the tree, so that the installed package is tested and not the folders beside it.
+# From a folder without our packages, so that the installed package is tested and not the folders beside it.
 test: $(SETUP)
-	cd / && $(BIN)/pytest "$(CURDIR)/tests"
+	cd $(abspath $(VENV)) && $(BIN)/pytest "$(CURDIR)/tests"
 
 lint: $(SETUP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run -Werror $$(find csrc tests -name '*.cpp' -o -name '*.h' -o -name '*.cu')
 	$(BIN)/codespell
-	cd / && $(BIN)/mypy --config-file "$(CURDIR)/pyproject.toml" -p mmgrec -p mmgrec_engine
-	cd / && $(BIN)/lint-imports "$(CURDIR)/pyproject.toml" --no-cache
+	cd $(abspath $(VENV)) && $(BIN)/mypy --config-file "$(CURDIR)/pyproject.toml" -p mmgrec -p mmgrec_engine
+	cd $(abspath $(VENV)) && $(BIN)/lint-imports "$(CURDIR)/pyproject.toml" --no-cache
 
 format: dev
 	$(BIN)/ruff check --fix .
@@ -55,7 +55,7 @@ format: dev
 	$(BIN)/clang-format -i $$(find csrc tests -name '*.cpp' -o -name '*.h' -o -name '*.cu')
 
 bench: dev
-	cd / && $(BIN)/pytest "$(CURDIR)/benches" --benchmark-only
+	cd $(abspath $(VENV)) && $(BIN)/pytest "$(CURDIR)/benches" --benchmark-only
 
 clean:
 	rm -rf $(VENV) build data runs
