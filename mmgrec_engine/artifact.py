@@ -159,17 +159,20 @@ def sha256_of(path: Path) -> str:
 
 def _write_file(path: Path, write: Writer) -> dict[str, Any]:
     write(path)
+    _sync(path)
+    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+
+
+def _sync(path: Path) -> None:
     with path.open("rb+") as stream:
         os.fsync(stream.fileno())
-    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
 
 
 def _write_manifest(staging: Path, text: str) -> None:
     # Renamed within staging: a manifest there means that everything beside it is whole.
     partial = staging / (MANIFEST + ".part")
     partial.write_text(text, encoding="utf-8")
-    with partial.open("rb+") as stream:
-        os.fsync(stream.fileno())
+    _sync(partial)
     os.replace(partial, staging / MANIFEST)
 
 

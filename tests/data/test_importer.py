@@ -163,3 +163,40 @@ def test_table_errors(tmp_path: Path) -> None:
 def _touch(folder: Path) -> Path:
     (folder / "t.xlsx").write_bytes(b"PK")
     return folder / "t.xlsx"
+
+
+def test_named_columns_are_read_as_what_they_are(tmp_path: Path) -> None:
+    # "item" exists as well: the named column wins. Ratings and times are not ids.
+    rows = {
+        "user": ["a", "a"],
+        "item": [1, 2],
+        "asin": ["x", "y"],
+        "stars": [3.5, 4.5],
+        "at": [9, 8],
+    }
+    names = {"item": "asin", "rating": "stars", "timestamp": "at"}
+    pl.DataFrame(rows).write_parquet(tmp_path / "t.parquet")
+    for path in (tmp_path / "t.parquet", csv(tmp_path, rows)):  # type: ignore[arg-type]
+        made = bring(path, columns=names, min_rating=4)
+        assert made.items["item"].to_list() == ["y"]
+        assert made.interactions["rating"].to_list() == [4.5]
+        assert bring(path, columns=names).histories(*Split).of(0).tolist() == [1, 0]
+
+
+def test_unusable_ratings_and_times_are_named(tmp_path: Path) -> None:
+    rows = {"user": ["a", "a"], "item": ["x", "y"], "rating": ["good", "bad"]}
+    with pytest.raises(DataError, match="ratings are not numbers"):
+        bring(csv(tmp_path, rows), min_rating=1)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="1 rows have no rating"):
+        bring(csv(tmp_path, {**rows, "rating": [1, None]}), min_rating=1)  # type: ignore[dict-item]
+    timed = csv(tmp_path, {**rows, "timestamp": [1, None]})  # type: ignore[dict-item]
+    with pytest.raises(DataError, match="1 interactions have no timestamp"):
+        bring(timed, split="leave-last-out")
+
+
+def test_two_sources_of_one_modality(tmp_path: Path) -> None:
+    items = csv(tmp_path, {"item": ["x", "007"], "title": ["a", "b"]}, "i.csv")
+    matrix = npy(tmp_path, np.ones((2, 2)))["v"]
+    made = bring(csv(tmp_path, ROWS), items=items, modalities={"text": matrix})  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="two sources for the modality 'text'"):
+        add_features(made, ["title"], "tfidf", None)

@@ -13,10 +13,13 @@ import polars as pl
 from mmgrec.data.dataset import Dataset, Modality
 from mmgrec.data.features.image import image_features
 from mmgrec.data.features.text import text_features
-from mmgrec.data.modalities import read_matrix, read_modality
+from mmgrec.data.modalities import read_matrix, read_modality, repeated_item
 from mmgrec.data.splits import assign_split
 from mmgrec.data.tables import read_table, require_columns
 from mmgrec_engine.errors import DataError
+
+COLUMNS = ("user", "item", "timestamp", "rating", "split")
+RECBOLE_NAMES = {"user": "user_id", "item": "item_id"}
 
 
 @dataclass(frozen=True)
@@ -76,25 +79,50 @@ def import_dataset(
 
 
 def read_interactions(path: Path, options: ImportOptions) -> pl.DataFrame:
-    """Read a table of interactions, with our column names and without low ratings."""
-    renamed = {"user_id": "user", "item_id": "item"}
-    theirs = {theirs: ours for ours, theirs in options.columns.items()}
-    table = read_table(path, ("user", "item", *renamed, *theirs))
-    require_columns(table, tuple(theirs), path)
-    known = {name: renamed[name] for name in table.columns if name in renamed}
-    known = {name: ours for name, ours in known.items() if ours not in table.columns}
-    table = table.rename(theirs or {}).rename(
-        {n: o for n, o in known.items() if n in table.columns}
-    )
-    require_columns(table, ("user", "item"), path)
-    wanted = [n for n in ("user", "item", "timestamp", "rating", "split") if n in table.columns]
-    table = table.select(wanted)
-    if options.min_rating is not None:
-        require_columns(table, ("rating",), path)
-        table = table.filter(pl.col("rating") >= options.min_rating)
-        if len(table) == 0:
-            raise DataError(f"{path}: no rating reaches --min-rating", value=options.min_rating)
-    return table
+    """Read a table of interactions, with our column names and without low ratings.
+
+    A column that ``options.columns`` names wins over one that has our name already.
+    """
+    chosen = options.columns
+    ids = (chosen.get("user", "user"), chosen.get("item", "item"), *RECBOLE_NAMES.values())
+    table = read_table(path, ids)
+    require_columns(table, tuple(chosen.values()), path)
+    source = {ours: _source(table, ours, chosen) for ours in COLUMNS}
+    require_columns(table, (source["user"], source["item"]), path)
+    present = {ours: theirs for ours, theirs in source.items() if theirs in table.columns}
+    table = table.select(pl.col(theirs).alias(ours) for ours, theirs in present.items())
+    return table if options.min_rating is None else _well_rated(table, path, options.min_rating)
+
+
+def _source(table: pl.DataFrame, ours: str, chosen: Mapping[str, str]) -> str:
+    if ours in chosen:
+        return chosen[ours]
+    recbole = RECBOLE_NAMES.get(ours, ours)
+    return recbole if ours not in table.columns and recbole in table.columns else ours
+
+
+def _well_rated(table: pl.DataFrame, path: Path, least: float) -> pl.DataFrame:
+    require_columns(table, ("rating",), path)
+    if not table["rating"].dtype.is_numeric():
+        raise DataError(
+            f"{path}: ratings are not numbers",
+            value=table["rating"].dtype,
+            remedy="store them as numbers, or leave --min-rating out",
+        )
+    if table["rating"].null_count():
+        raise DataError(
+            f"{path}: {table['rating'].null_count()} rows have no rating",
+            remedy="fill them in, drop the rows, or leave --min-rating out",
+        )
+    kept = table.filter(pl.col("rating") >= least)
+    if len(kept) == 0:
+        raise DataError(
+            f"{path}: no rating reaches --min-rating",
+            value=least,
+            allowed=f"at most {table['rating'].max()!r}",
+            remedy="lower --min-rating",
+        )
+    return kept
 
 
 def assemble(
@@ -111,6 +139,7 @@ def assemble(
         raise DataError(
             "item ids of interactions and catalogue differ in type",
             value=f"{table['item'].dtype} and {catalogue['item'].dtype}",
+            remedy="store them alike, all as integers or all as strings",
         )
     table = table.join(
         users.with_row_index("user_row"), on="user", how="left", maintain_order="left"
@@ -181,7 +210,7 @@ def read_items(path: Path) -> pl.DataFrame:
     require_columns(table, ("item",), path)
     repeated = table["item"].is_duplicated()
     if repeated.any():
-        raise DataError(f"{path}: an item occurs twice", value=table["item"].filter(repeated)[0])
+        raise repeated_item(path, table["item"].filter(repeated)[0])
     return table
 
 
@@ -190,6 +219,12 @@ def add_features(
 ) -> Dataset:
     """Add a "text" modality from columns of the items and an "image" one from a folder."""
     modalities = dict(dataset.modalities)
+    for name, wanted in (("text", bool(text_columns)), ("image", images is not None)):
+        if wanted and name in modalities:
+            raise DataError(
+                f"two sources for the modality {name!r}",
+                remedy="give its --modality another name, or leave --text or --images out",
+            )
     if text_columns:
         missing = [c for c in text_columns if c not in dataset.items.columns]
         if missing:

@@ -58,7 +58,12 @@ def read_modality(path: Path, items: pl.Series) -> Modality:
         return modality_of(values)
     if path.suffix.lower() != ".parquet":
         known = ".npy, .parquet"
-        raise DataError(f"{path}: unknown feature file", value=path.suffix, allowed=known)
+        raise DataError(
+            f"{path}: unknown feature file",
+            value=path.suffix or "none",
+            allowed=known,
+            remedy="save the features in one of these formats",
+        )
     table = read_table(path, ("item",))
     require_columns(table, ("item",), path)
     return _align(path, table, items)
@@ -68,6 +73,13 @@ def modality_of(values: NDArray[Any]) -> Modality:
     """Make a modality of a whole matrix; all-zero rows count as missing."""
     values = values.astype(np.float32)
     return Modality(values, np.asarray((values != 0).any(axis=1)))
+
+
+def repeated_item(path: Path, item: object) -> DataError:
+    """Return the error for a table in which an item occurs twice."""
+    return DataError(
+        f"{path}: an item occurs twice", value=repr(item), remedy="keep one row per item"
+    )
 
 
 def _align(path: Path, table: pl.DataFrame, items: pl.Series) -> Modality:
@@ -81,7 +93,7 @@ def _align(path: Path, table: pl.DataFrame, items: pl.Series) -> Modality:
         )
     repeated = table["item"].is_duplicated()
     if repeated.any():
-        raise DataError(f"{path}: an item occurs twice", value=table["item"].filter(repeated)[0])
+        raise repeated_item(path, table["item"].filter(repeated)[0])
     matrix = _matrix(path, table.drop("item"))
     check_features(str(path), matrix)
     values = np.zeros((len(items), matrix.shape[1]), np.float32)
@@ -96,7 +108,11 @@ def _matrix(path: Path, columns: pl.DataFrame) -> NDArray[np.float32]:
     if len(lists) == 1 and len(columns.columns) == 1:
         widths = lists[0].list.len() if isinstance(lists[0].dtype, pl.List) else None
         if widths is not None and widths.n_unique() != 1:
-            raise DataError(f"{path}: feature lists differ in length", value=sorted(set(widths)))
+            raise DataError(
+                f"{path}: feature lists differ in length",
+                value=sorted(set(widths)),
+                remedy="give every item a list of the same length",
+            )
         return np.array(lists[0].to_list(), dtype=np.float32)
     if columns.columns and all(c.dtype.is_numeric() for c in columns):
         return columns.to_numpy().astype(np.float32)
@@ -104,4 +120,5 @@ def _matrix(path: Path, columns: pl.DataFrame) -> NDArray[np.float32]:
         f"{path}: no features",
         value=", ".join(columns.columns) or "no column beside item",
         allowed="one list column, or numeric columns only",
+        remedy="drop the other columns",
     )

@@ -48,7 +48,12 @@ def assign_split(interactions: pl.DataFrame, split: str, seed: int) -> NDArray[n
         return _random(interactions, seed)
     if split == "leave-last-out":
         return _leave_last_out(interactions)
-    raise DataError("unknown split", value=split, allowed="given, random, leave-last-out")
+    raise DataError(
+        "unknown split",
+        value=split,
+        allowed="given, random, leave-last-out",
+        remedy="choose one of these with --split",
+    )
 
 
 def _given(interactions: pl.DataFrame) -> NDArray[np.int8]:
@@ -61,7 +66,12 @@ def _given(interactions: pl.DataFrame) -> NDArray[np.int8]:
     names = interactions["split"].cast(pl.String).str.to_lowercase()
     unknown = names.filter(~names.is_in(list(NAMES)) | names.is_null())
     if len(unknown):
-        raise DataError("unknown split name", value=repr(unknown[0]), allowed=", ".join(NAMES))
+        raise DataError(
+            "unknown split name",
+            value=repr(unknown[0]),
+            allowed=", ".join(NAMES),
+            remedy="rename it in the split column, or choose another --split",
+        )
     return np.array([NAMES[name] for name in names], dtype=np.int8)
 
 
@@ -87,6 +97,11 @@ def _leave_last_out(interactions: pl.DataFrame) -> NDArray[np.int8]:
             "leave-last-out needs the order in time, and the table has no timestamp column",
             value=", ".join(interactions.columns),
             remedy="name it with --timestamp-column, or choose --split random",
+        )
+    if interactions["timestamp"].null_count():
+        raise DataError(
+            f"{interactions['timestamp'].null_count()} interactions have no timestamp",
+            remedy="fill them in, drop them, or choose --split random",
         )
     users = interactions["user_row"].to_numpy()
     times = interactions["timestamp"].to_numpy()

@@ -37,13 +37,22 @@ def read_table(path: Path, ids: tuple[str, ...]) -> pl.DataFrame:
     suffix = path.suffix.lower()
     if suffix != ".parquet" and suffix not in SEPARATORS:
         known = ", ".join([".parquet", *SEPARATORS])
-        raise DataError(f"{path}: unknown file type", value=suffix or "none", allowed=known)
+        raise DataError(
+            f"{path}: unknown file type",
+            value=suffix or "none",
+            allowed=known,
+            remedy="save the table in one of these formats",
+        )
     try:
         table = pl.read_parquet(path) if suffix == ".parquet" else _read_text(path, ids)
     except pl.exceptions.PolarsError as error:
-        raise DataError(f"{path} cannot be read", value=str(error).splitlines()[0]) from error
+        raise DataError(
+            f"{path} cannot be read",
+            value=str(error).splitlines()[0],
+            remedy="check that the file is whole and has the format its ending says",
+        ) from error
     if len(table) == 0:
-        raise DataError(f"{path} holds no rows")
+        raise DataError(f"{path} holds no rows", remedy="check that it is the right file")
     for name in ids:
         if name in table.columns:
             table = table.with_columns(_checked_ids(table[name], path))
@@ -90,7 +99,10 @@ def _integers_if_exact(ids: pl.Series) -> pl.Series:
 def _checked_ids(ids: pl.Series, path: Path) -> pl.Series:
     if ids.null_count():
         row = int(ids.is_null().arg_true()[0])
-        raise DataError(f"{path}: column {ids.name!r} has no id in row {row}")
+        raise DataError(
+            f"{path}: column {ids.name!r} has no id in row {row}",
+            remedy="fill the id in, or drop the row",
+        )
     if ids.dtype.is_integer():
         return ids.cast(pl.Int64)
     if ids.dtype == pl.String or ids.dtype == pl.Categorical:
@@ -99,4 +111,5 @@ def _checked_ids(ids: pl.Series, path: Path) -> pl.Series:
         f"{path}: column {ids.name!r} holds no ids",
         value=ids.dtype,
         allowed="integers or strings",
+        remedy="store the ids as one of these, or name another column",
     )

@@ -102,6 +102,10 @@ def _pixels(path: Path) -> NDArray[np.float32]:
         with Image.open(path) as image:
             resized = image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC)
     except OSError as error:
-        raise DataError(f"{path} is not a readable image", value=error) from error
+        raise DataError(
+            f"{path} is not a readable image",
+            value=error,
+            remedy="replace the file, or remove it: its item then lacks the modality",
+        ) from error
     # EfficientNet-Lite was trained on (x - 127) / 128, not on ImageNet statistics.
     return ((np.asarray(resized, np.float32) - 127.0) / 128.0).transpose(2, 0, 1)
