@@ -52,6 +52,7 @@ class Engine:
         self.item_ids = IdTable("item", folder.items["item"])
         self.user_ids = IdTable("user", folder.users) if folder.users is not None else None
         self.backend = choose("constrained_topk", backend)
+        self.model.use_backend(choose("relation_attention", backend))
         self._nodes = (
             NodeVectors.of(folder.trie.codes(None), self.model.item_vectors.numpy())
             if self.model.config.node_vectors

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
+
+if not torch.cuda.is_available():
+    # Read when kernels are decorated, so it must be set before any test imports one.
+    os.environ["TRITON_INTERPRET"] = "1"
 
 from mmgrec.data.dataset import Dataset
 from mmgrec.training.pipeline import Run, train_run

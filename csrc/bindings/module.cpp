@@ -1,6 +1,4 @@
 // The only place that knows Python: thin handles and argument checks around the core.
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
@@ -9,26 +7,19 @@
 #include <optional>
 #include <system_error>
 
+#include "bindings/arrays.h"
 #include "ops/constrained_topk.h"
+#include "simd/dispatch.h"
 #include "trie/trie.h"
 
-namespace nb = nanobind;
-using namespace nb::literals;
+using namespace nanobind::literals;
 
 namespace mmgrec {
 namespace {
 
-template <class T, size_t Rank>
-using In = nb::ndarray<const T, nb::ndim<Rank>, nb::c_contig, nb::device::cpu>;
-template <class T, size_t Rank>
-using Out = nb::ndarray<T, nb::ndim<Rank>, nb::c_contig, nb::device::cpu>;
 template <class T>
 using NumpyVector = nb::ndarray<nb::numpy, T, nb::ndim<1>>;
 using NumpyCodes = nb::ndarray<nb::numpy, int32_t, nb::ndim<2>>;
-
-void require(bool condition, const char* message) {
-  if (!condition) throw std::invalid_argument(message);
-}
 
 // Hands a vector to NumPy without a copy.
 template <class Array, class T>
@@ -177,6 +168,7 @@ nb::typed<nb::dict, nb::str, nb::object> build_info() {
   nb::typed<nb::dict, nb::str, nb::object> info;
   info["version"] = MMGREC_VERSION;
   info["compiler"] = MMGREC_COMPILER;
+  info["simd"] = best_kernels().name;
 #ifdef MMGREC_CUDA
   info["cuda"] = MMGREC_CUDA_ARCHITECTURES;
 #else
@@ -202,6 +194,7 @@ NB_MODULE(_native, module) {
     }
   });
   module.def("build_info", &build_info);
+  bind_kernels(module);
 #ifdef MMGREC_CUDA
   module.def("narrow_on_device", &bind_narrow_on_device, "tokens"_a, "token_bytes"_a, "ranges"_a,
              "wanted"_a, "children"_a, "count"_a, "stream"_a);

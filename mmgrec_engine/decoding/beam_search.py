@@ -72,7 +72,7 @@ def beam_search(
         Of `constrained_topk`.
     """
     width = max(beam_width, k)
-    state = _start(len(memory.lengths), trie.num_items)
+    state = _start(len(memory.lengths), trie.num_items, memory.lengths.device)
     for level in range(trie.num_levels):
         hidden = model.decoder(state.prefix, memory)[:, :, -1]
         step = constrained_topk(
@@ -90,11 +90,11 @@ def beam_search(
     return _finish(state, k)
 
 
-def _start(users: int, num_items: int) -> _State:
-    whole = torch.full((users, 1), num_items, dtype=torch.int64)
-    beams = Beams(torch.zeros_like(whole), whole, torch.zeros(users, 1))
-    prefix = torch.zeros(users, 1, 0, dtype=torch.int64)
-    return _State(beams, prefix, torch.full((users,), float("-inf")))
+def _start(users: int, num_items: int, device: torch.device) -> _State:
+    whole = torch.full((users, 1), num_items, dtype=torch.int64, device=device)
+    beams = Beams(torch.zeros_like(whole), whole, torch.zeros(users, 1, device=device))
+    prefix = torch.zeros(users, 1, 0, dtype=torch.int64, device=device)
+    return _State(beams, prefix, torch.full((users,), float("-inf"), device=device))
 
 
 def _nodes_of(

@@ -48,6 +48,14 @@ class CatalogSoftmax:
         self.codes = torch.from_numpy(codes.astype(np.int64))
         self.levels = [_level(table, t, item_vectors) for t in range(len(table.levels))]
 
+    def to(self, device: str) -> None:
+        """Move the tables to a device."""
+        self.codes = self.codes.to(device)
+        self.levels = [
+            SoftmaxLevel(**{name: value.to(device) for name, value in vars(level).items()})
+            for level in self.levels
+        ]
+
     def log_prob(self, level: int, targets: Tensor, logits: Tensor, query: Tensor | None) -> Tensor:
         """Return ``[n]`` log-probabilities of the targets' tokens of one level.
 
@@ -74,7 +82,7 @@ class CatalogSoftmax:
             if query is not None:
                 children = children + query @ rows.vectors.T
             tokens = rows.tokens.expand(len(targets), -1)
-            valid = torch.ones((), dtype=torch.bool)
+            valid = torch.ones((), dtype=torch.bool, device=logits.device)
         else:
             children, tokens, valid = _siblings(rows, targets, logits, query)
         own = children.gather(1, rows.own[targets, None]).squeeze(1)
@@ -89,7 +97,7 @@ def _siblings(
     rows: SoftmaxLevel, targets: Tensor, logits: Tensor, query: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     first, count = rows.first[targets], rows.count[targets]
-    column = torch.arange(int(count.max()) if len(targets) else 1)
+    column = torch.arange(int(count.max()) if len(targets) else 1, device=logits.device)
     valid = column < count[:, None]
     node = first[:, None] + torch.minimum(column, count[:, None] - 1)
     tokens = rows.tokens[node]

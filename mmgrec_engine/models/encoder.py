@@ -33,6 +33,7 @@ class EncoderLayer(nn.Module):
     def __init__(self, config: RecommenderConfig, user_width: int) -> None:
         super().__init__()
         self.heads, self.head_width = config.heads, config.head_width
+        self.backend = "reference"
         inner = config.heads * config.head_width
         self.qkv = nn.Linear(config.width, 3 * inner, bias=False)
         self.relation = nn.Linear(config.width, 3 * config.head_width, bias=False)
@@ -47,7 +48,9 @@ class EncoderLayer(nn.Module):
         """Return ``[B, L, E]``."""
         q, k, v = split_heads(self.qkv(x_BLE), 3, self.heads)
         uq, uk, uv = self.relation(x_BLE).chunk(3, dim=-1)
-        attended = relation_attention(q, k, v, uq, uk, uv, self.gates(user_BD), lengths)
+        attended = relation_attention(
+            q, k, v, uq, uk, uv, self.gates(user_BD), lengths, backend=self.backend
+        )
         x_BLE = self.norm_attention(x_BLE + self.dropout(self.out(merge_heads(attended))))
         return self.norm_feed_forward(x_BLE + self.dropout(self.feed_forward(x_BLE)))  # type: ignore[no-any-return]
 

@@ -50,8 +50,8 @@ class Fusion(nn.Module):
 
     def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         """Fuse ``{name: [N, D_name]}`` with masks ``{name: [N] bool}`` into ``[N, out_width]``."""
-        total = torch.zeros(())
-        count = torch.zeros(())
+        total = torch.zeros((), device=self.missing.device)
+        count = torch.zeros_like(total)
         for name in self.names:
             mean, std = getattr(self, f"mean_{name}"), getattr(self, f"std_{name}")
             mask = present[name][:, None].to(features[name].dtype)

@@ -64,6 +64,11 @@ class Recommender(nn.Module):
         self.decoder = Decoder(config, level_sizes)
         self.head = Head(config, level_sizes, width)
 
+    def use_backend(self, name: str) -> None:
+        """Compute `relation_attention` with a backend of `mmgrec_engine.ops.backends.choose`."""
+        for layer in self.encoder.layers:
+            layer.backend = name  # type: ignore[assignment]
+
     def encode(self, items: Tensor, lengths: Tensor, users: Tensor | None = None) -> Memory:
         """Encode histories once per user.
 
@@ -105,7 +110,7 @@ class Recommender(nn.Module):
         hidden = self.decoder(codes[:, :, :-1], memory)[valid]
         user = memory.user[:, None].expand(-1, targets.shape[1], -1)[valid]
         ranks = targets[valid]
-        total = torch.zeros(len(ranks))
+        total = torch.zeros(len(ranks), device=ranks.device)
         for level in range(len(self.level_sizes)):
             h = hidden[:, level]
             query = self.head.node_query(level, h, user)

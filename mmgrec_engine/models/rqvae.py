@@ -56,6 +56,7 @@ class RQVAE(nn.Module):
     def __init__(self, config: RQVAEConfig, width: int) -> None:
         super().__init__()
         self.config = config
+        self.backend = "reference"
         latent = config.latent if config.method == "rqvae" else width
         self.encoder = _mlp(width, config.hidden, latent) if self._learns else nn.Identity()
         self.decoder = _mlp(latent, config.hidden, width) if self._learns else nn.Identity()
@@ -82,7 +83,7 @@ class RQVAE(nn.Module):
         """Return the loss (scalar) and the codes ``[N, S]`` of rows ``[N, D]``."""
         z = self.encoder(x)
         with torch.no_grad():
-            codes, _ = rq_assign(z, self.codebooks)
+            codes = rq_assign(z, self.codebooks, backend=self.backend).codes
         quantised, level_loss, residuals = self._quantise(z, codes)
         if self.training and self.config.codebook_update == "ema":
             self._move_codebooks(residuals, codes)
@@ -96,11 +97,11 @@ class RQVAE(nn.Module):
 
     def codes(self, x: Tensor) -> Tensor:
         """Return the codes ``[N, S]`` int64 of item vectors ``[N, D]``."""
-        return rq_assign(self.encoder(x), self.codebooks)[0]
+        return rq_assign(self.encoder(x), self.codebooks, backend=self.backend).codes
 
     def reconstruct(self, codes: Tensor) -> Tensor:
         """Return item vectors ``[N, D]`` from codes ``[N, S]``."""
-        levels = torch.arange(codes.shape[1])
+        levels = torch.arange(codes.shape[1], device=codes.device)
         result: Tensor = self.decoder(self.codebooks[levels, codes].sum(1))
         return result
 
@@ -124,7 +125,7 @@ class RQVAE(nn.Module):
         for level, residual in enumerate(residuals):
             code = codes[:, level]
             count = torch.zeros_like(self.ema_count[level])
-            count.index_add_(0, code, torch.ones(len(code)))
+            count.index_add_(0, code, torch.ones_like(code, dtype=count.dtype))
             total = torch.zeros_like(self.ema_sum[level]).index_add_(0, code, residual)
             self.ema_count[level].mul_(decay).add_(count, alpha=1 - decay)
             self.ema_sum[level].mul_(decay).add_(total, alpha=1 - decay)
@@ -150,7 +151,7 @@ class RQVAE(nn.Module):
         for level in range(self.config.semantic_levels):
             used = torch.bincount(codes[:, level], minlength=self.config.codebook_size) > 0
             dead = torch.nonzero(~used).flatten()[: len(x)]
-            rows = torch.randperm(len(x), generator=generator)[: len(dead)]
+            rows = torch.randperm(len(x), generator=generator)[: len(dead)].to(x.device)
             chosen = self.codebooks[level][codes[:, level]]
             self.codebooks[level, dead] = residual[rows]
             self.ema_count[level, dead] = 1.0

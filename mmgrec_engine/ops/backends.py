@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
+
+import torch
 
 from mmgrec_engine.errors import BackendError
 from mmgrec_engine.settings import settings
@@ -11,12 +14,23 @@ BACKENDS = ("native", "triton", "cuda", "reference")
 """All names, best first; `reference` runs everywhere."""
 
 OPS: dict[str, tuple[str, ...]] = {
-    "relation_attention": ("reference",),
-    "rq_assign": ("reference",),
+    "relation_attention": ("native", "triton", "reference"),
+    "rq_assign": ("native", "triton", "reference"),
     "constrained_topk": ("native", "reference"),
     "cross_attention_beams": ("reference",),
 }
 """The implementations that exist, best first."""
+
+DEVICES = {
+    "native": ("cpu",),
+    "triton": ("cuda",),
+    "cuda": ("cuda",),
+    "reference": ("cpu", "cuda"),
+}
+"""Where each backend's tensors live."""
+
+NOT_FOR_TRAINING = {("relation_attention", "native")}
+"""Their gradient recomputes the reference: training gains nothing by them."""
 
 
 @dataclass(frozen=True)
@@ -29,18 +43,28 @@ class Availability:
     reason: str
 
 
-def availability(op: str) -> list[Availability]:
-    """Say for every backend whether this op has it here, and if not, why."""
-    return [_check(op, backend) for backend in BACKENDS]
+def availability(op: str, device: str | None = None) -> list[Availability]:
+    """Say for every backend whether this op has it here, and if not, why.
+
+    Parameters
+    ----------
+    op : str
+        An op of `OPS`.
+    device : {"cpu", "cuda"}, optional
+        Where the tensors are; by default on any device of this machine.
+    """
+    return [_check(op, backend, device) for backend in BACKENDS]
 
 
-def choose(op: str, requested: str | None = None) -> str:
-    """Choose the backend of an op; called once, when an engine is built.
+def choose(
+    op: str, requested: str | None = None, *, device: str = "cpu", training: bool = False
+) -> str:
+    """Choose the backend of an op; called once, when an engine is built or a training starts.
 
     ::
 
-        name = requested, else MMGREC_BACKEND, else the best that runs here
-        an op that lacks the backend which MMGREC_BACKEND forces keeps its best one
+        name = requested, else MMGREC_BACKEND, else the best that runs on the device
+        where the op lacks what MMGREC_BACKEND forces, or has it for other devices only, its best
 
     Parameters
     ----------
@@ -48,6 +72,10 @@ def choose(op: str, requested: str | None = None) -> str:
         An op of `OPS`.
     requested : str, optional
         A backend name.
+    device : {"cpu", "cuda"}
+        Where the tensors are.
+    training : bool
+        Leave out what is no gain in training, unless it is asked for by name.
 
     Raises
     ------
@@ -57,19 +85,47 @@ def choose(op: str, requested: str | None = None) -> str:
     forced = settings().backend
     name = requested or forced
     if name is None:
-        return next(b for b in OPS[op] if _check(op, b).available)
+        return _best(op, device, training)
     if name not in BACKENDS:
         raise BackendError("unknown backend", value=name, allowed=", ".join(BACKENDS))
-    found = _check(op, name)
+    found = _check(op, name, device)
     if found.available:
         return name
-    if requested is None and name not in OPS[op]:
-        return next(b for b in OPS[op] if _check(op, b).available)
-    usable = ", ".join(a.backend for a in availability(op) if a.available)
+    elsewhere = _check(op, name, None).available
+    if requested is None and (elsewhere or name not in OPS[op]):
+        return _best(op, device, training)
+    usable = ", ".join(a.backend for a in availability(op, device) if a.available)
     raise BackendError(f"{op} cannot run on {name!r}: {found.reason}", allowed=usable)
 
 
-def _check(op: str, backend: str) -> Availability:
+def _best(op: str, device: str, training: bool) -> str:
+    for backend in OPS[op]:
+        if training and (op, backend) in NOT_FOR_TRAINING:
+            continue
+        # The interpreter makes Triton available on the CPU, but nobody's best.
+        if device in DEVICES[backend] and _check(op, backend, device).available:
+            return backend
+    return "reference"
+
+
+def _check(op: str, backend: str, device: str | None) -> Availability:
+    reason = ""
     if backend not in OPS[op]:
-        return Availability(op, backend, False, "not written yet")
-    return Availability(op, backend, True, "")
+        reason = "not written yet"
+    elif backend == "triton":
+        reason = _triton_problem(device)
+    elif device is not None and device not in DEVICES[backend]:
+        reason = f"works on {' and '.join(DEVICES[backend])} tensors"
+    return Availability(op, backend, not reason, reason)
+
+
+def _triton_problem(device: str | None) -> str:
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed: pip install 'mmgrec-engine[gpu]'"
+    from triton import knobs
+
+    if knobs.runtime.interpret and device != "cuda":
+        return ""
+    if device == "cpu":
+        return "works on cuda tensors (or under TRITON_INTERPRET=1, for tests)"
+    return "" if torch.cuda.is_available() else "no GPU here"

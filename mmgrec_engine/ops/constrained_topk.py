@@ -6,17 +6,17 @@ Shapes: B users, M beams, K columns of the level, W beams kept, n nodes of the l
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mmgrec_engine import _native
 from mmgrec_engine.catalog.filters import RankFilter
 from mmgrec_engine.catalog.trie import Trie
 from mmgrec_engine.errors import BackendError, ConfigError
+from mmgrec_engine.ops.native_call import array, named_errors
 
 
 @dataclass(frozen=True)
@@ -219,36 +219,28 @@ def _native_step(
 ) -> BeamStep:
     step = _empty_step(len(beams.lo), width)
     allow = filters.allow if filters else None
-    try:
+    with named_errors("constrained_topk"):
         _native.constrained_topk(
             trie.native,
             level,
-            _array(beams.lo),
-            _array(beams.hi),
-            _array(beams.scores),
-            _array(logits),
+            array(beams.lo),
+            array(beams.hi),
+            array(beams.scores),
+            array(logits),
             normalise == "full",
-            node_query=_array(nodes.query) if nodes else None,
-            node_vectors=_array(nodes.vectors) if nodes else None,
-            node_starts=_array(nodes.starts) if nodes else None,
+            node_query=array(nodes.query) if nodes else None,
+            node_vectors=array(nodes.vectors) if nodes else None,
+            node_starts=array(nodes.starts) if nodes else None,
             deny_offsets=filters.deny.offsets if filters else None,
             deny_ranks=filters.deny.ranks if filters else None,
             allow_offsets=allow.offsets if allow else None,
             allow_ranks=allow.ranks if allow else None,
             allow_all=filters.allow_all if filters and allow else None,
-            out_scores=_array(step.scores),
-            out_parents=_array(step.parents),
-            out_tokens=_array(step.tokens),
-            out_lo=_array(step.lo),
-            out_hi=_array(step.hi),
-            out_best_pruned=_array(step.best_pruned),
+            out_scores=array(step.scores),
+            out_parents=array(step.parents),
+            out_tokens=array(step.tokens),
+            out_lo=array(step.lo),
+            out_hi=array(step.hi),
+            out_best_pruned=array(step.best_pruned),
         )
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"constrained_topk: {str(error).splitlines()[0]}") from None
-    return step
-
-
-def _array(tensor: Tensor) -> NDArray[Any]:
-    """View a CPU tensor as an array (copied only where it is not contiguous)."""
-    array: NDArray[Any] = tensor.detach().contiguous().numpy()
-    return array
+    return BeamStep(**{name: value.to(logits.device) for name, value in vars(step).items()})

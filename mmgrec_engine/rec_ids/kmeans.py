@@ -13,7 +13,9 @@ SAMPLE_PER_CODE = 256
 """Rows per codeword beyond which more hardly move a centroid (faiss's own bound)."""
 
 
-def residual_kmeans(x: Tensor, levels: int, codebook_size: int, *, seed: int) -> Tensor:
+def residual_kmeans(
+    x: Tensor, levels: int, codebook_size: int, *, seed: int, backend: str = "reference"
+) -> Tensor:
     """Fit one codebook per level on the residuals of the levels above.
 
     ::
@@ -28,6 +30,8 @@ def residual_kmeans(x: Tensor, levels: int, codebook_size: int, *, seed: int) ->
         S and K. With fewer distinct rows than K the surplus codewords repeat a row and stay unused.
     seed : int
         Of the k-means initialisation.
+    backend : str
+        Of `rq_assign`, for rows on the CPU.
 
     Returns
     -------
@@ -38,8 +42,8 @@ def residual_kmeans(x: Tensor, levels: int, codebook_size: int, *, seed: int) ->
     codebooks = []
     for level in range(levels):
         codebook = _kmeans(residual, codebook_size, seed + level)
-        codes, _ = rq_assign(residual, codebook[None])
-        residual = residual - codebook[codes[:, 0]]
+        codes = rq_assign(residual, codebook[None], backend=backend).codes[:, 0]
+        residual = residual - codebook[codes]
         codebooks.append(codebook)
     return torch.stack(codebooks)
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import torch
+from triton import knobs
 
 from mmgrec_engine.errors import BackendError
+from mmgrec_engine.ops import backends
 from mmgrec_engine.ops.backends import BACKENDS, OPS, availability, choose
 from mmgrec_engine.settings import settings
 
@@ -22,7 +25,35 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_best_is_chosen_and_a_request_is_honoured() -> None:
     assert choose("constrained_topk") == "native"
     assert choose("constrained_topk", "reference") == "reference"
-    assert choose("relation_attention") == "reference"
+    assert choose("relation_attention") == "native"
+    assert choose("cross_attention_beams") == "reference"
+
+
+def test_training_skips_what_is_no_gain_there_unless_asked() -> None:
+    assert choose("relation_attention", training=True) == "reference"
+    assert choose("relation_attention", "native", training=True) == "native"
+    assert choose("rq_assign", training=True) == "native"
+
+
+def test_the_device_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose("relation_attention", device="cuda", training=True) == "triton"
+    assert choose("constrained_topk", device="cuda") == "reference"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(knobs.runtime, "interpret", False)
+    with pytest.raises(BackendError, match="no GPU here"):
+        choose("rq_assign", "triton", device="cuda")
+    with pytest.raises(BackendError, match="TRITON_INTERPRET"):
+        choose("rq_assign", "triton")
+    monkeypatch.setattr(knobs.runtime, "interpret", True)
+    assert choose("rq_assign", "triton") == "triton"
+    assert choose("rq_assign") == "native"
+
+
+def test_triton_missing_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(BackendError, match=r"mmgrec-engine\[gpu\]"):
+        choose("rq_assign", "triton")
 
 
 def test_every_op_runs_somewhere_and_says_why_not_elsewhere() -> None:
@@ -45,7 +76,8 @@ def test_environment_forces_where_the_op_has_it(monkeypatch: pytest.MonkeyPatch)
     assert choose("constrained_topk") == "reference"
     settings.cache_clear()
     monkeypatch.setenv("MMGREC_BACKEND", "native")
-    assert choose("relation_attention") == "reference"
+    assert choose("cross_attention_beams") == "reference"
+    assert choose("rq_assign", device="cuda") in ("triton", "reference")
     settings.cache_clear()
     monkeypatch.setenv("MMGREC_BACKEND", "tpu")
     with pytest.raises(BackendError, match="unknown backend"):

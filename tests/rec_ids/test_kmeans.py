@@ -15,7 +15,7 @@ def test_finds_separated_clusters_and_their_offsets() -> None:
     which, where = (torch.randint(n, (400,), generator=g) for n in (3, 2))
     x = centres[which] + offsets[where] + 0.01 * torch.randn(400, 2, generator=g)
     codebooks = residual_kmeans(x, 2, 3, seed=1)
-    codes, norms = rq_assign(x, codebooks)
+    codes, norms, _ = rq_assign(x, codebooks)
     assert codebooks.shape == (2, 3, 2)
     assert float(norms.max()) < 0.1
     for a in range(3):
@@ -29,6 +29,6 @@ def test_deterministic_for_a_seed() -> None:
 
 def test_fewer_rows_than_codewords_are_kept_exactly() -> None:
     x = torch.randn(3, 2)
-    codes, norms = rq_assign(x, residual_kmeans(x, 1, 8, seed=0))
+    codes, norms, _ = rq_assign(x, residual_kmeans(x, 1, 8, seed=0))
     assert codes.flatten().tolist() == [0, 1, 2]
     assert float(norms.max()) < 1e-12

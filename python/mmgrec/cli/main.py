@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from mmgrec.cli.bench import bench_app
 from mmgrec.cli.data import data_app
 from mmgrec.cli.doctor import doctor
 from mmgrec.cli.evaluate import evaluate
@@ -26,6 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_app, name="data")
+app.add_typer(bench_app, name="bench")
 for command in (tokenize, train, evaluate, recommend, doctor):
     app.command()(command)
 

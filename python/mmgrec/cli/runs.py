@@ -23,6 +23,7 @@ ConfigOption = Annotated[
     Path | None, typer.Option(help="JSON with a whole training configuration, instead of a preset.")
 ]
 SeedOption = Annotated[int, typer.Option(help="Of everything random.")]
+DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, or auto: the GPU where there is one.")]
 RestartOption = Annotated[
     bool, typer.Option("--restart", help="Forget what an earlier run in this folder has done.")
 ]
@@ -30,7 +31,13 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print only JSON.")]
 
 
 def prepare_run(
-    data: Path, out: Path, preset_name: str, config: Path | None, seed: int, restart: bool
+    data: Path,
+    out: Path,
+    preset_name: str,
+    config: Path | None,
+    seed: int,
+    restart: bool,
+    device: str,
 ) -> tuple[Run, Reporter]:
     """Load data and configuration, make the run's folder; --restart forgets what is in it."""
     from mmgrec.data.dataset import Dataset
@@ -39,6 +46,7 @@ def prepare_run(
     from mmgrec.training.reporter import Reporter
 
     set_threads()
+    where = _device(device)
     if config is not None:
         try:
             text = config.read_text(encoding="utf-8")
@@ -47,11 +55,23 @@ def prepare_run(
         settings, preset_name = load_config(text), str(config)
     else:
         settings = preset(preset_name)
-    run = Run(out, Dataset.load(data), settings, preset_name, seed)
+    run = Run(out, Dataset.load(data), settings, preset_name, seed, where)
     ensure_folder(out)
     if restart:
         restart_run(out)
     return run, Reporter(HUMAN, run.work / "logs")
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name not in ("auto", "cpu", "cuda"):
+        raise ConfigError("unknown device", value=name, allowed="auto, cpu, cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("no GPU here that torch can use", value=name, allowed="auto, cpu")
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return name
 
 
 def set_threads() -> None:

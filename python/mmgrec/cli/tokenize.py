@@ -6,6 +6,7 @@ from mmgrec.cli.output import print_json, print_table
 from mmgrec.cli.runs import (
     ConfigOption,
     DataArgument,
+    DeviceOption,
     JsonOption,
     OutOption,
     PresetOption,
@@ -21,11 +22,12 @@ def tokenize(
     preset: PresetOption = "default",
     config: ConfigOption = None,
     seed: SeedOption = 0,
+    device: DeviceOption = "auto",
     restart: RestartOption = False,
     json: JsonOption = False,
 ) -> None:
     """Learn item vectors, codebooks and Rec-IDs; report how well the codes are used."""
-    run, report = prepare_run(data, out, preset, config, seed, restart)
+    run, report = prepare_run(data, out, preset, config, seed, restart, device)
     from mmgrec.training.health_table import health_table
     from mmgrec.training.pipeline import tokenize_run
 

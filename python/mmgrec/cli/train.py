@@ -6,6 +6,7 @@ from mmgrec.cli.output import HUMAN
 from mmgrec.cli.runs import (
     ConfigOption,
     DataArgument,
+    DeviceOption,
     OutOption,
     PresetOption,
     RestartOption,
@@ -20,10 +21,11 @@ def train(
     preset: PresetOption = "default",
     config: ConfigOption = None,
     seed: SeedOption = 0,
+    device: DeviceOption = "auto",
     restart: RestartOption = False,
 ) -> None:
     """Do everything that is missing, tokenising included; a killed run goes on where it was."""
-    run, report = prepare_run(data, out, preset, config, seed, restart)
+    run, report = prepare_run(data, out, preset, config, seed, restart, device)
     from mmgrec.training.pipeline import train_run
 
     train_run(run, report)

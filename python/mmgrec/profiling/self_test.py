@@ -1,9 +1,10 @@
-"""A few seconds of self-test: the folder format, the trie, and native against reference."""
+"""A few seconds of self-test: the folder format, the trie, and every kernel against reference."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,10 @@ import torch
 
 from mmgrec_engine.artifact import open_folder, write_folder
 from mmgrec_engine.catalog.trie import Trie
+from mmgrec_engine.ops.backends import choose
 from mmgrec_engine.ops.constrained_topk import Beams, constrained_topk
+from mmgrec_engine.ops.relation_attention import relation_attention
+from mmgrec_engine.ops.rq_assign import rq_assign
 from mmgrec_engine.writers import read_arrays, write_arrays
 
 TOLERANCE = 1e-4
@@ -23,8 +27,20 @@ def self_test() -> dict[str, str]:
         "folder round trip": _folder,
         "trie lookup": _trie,
         "constrained_topk native = reference": _step,
+        **{
+            f"{op} {backend} = reference": partial(test, backend, device)
+            for op, test in (("relation_attention", _attention), ("rq_assign", _assign))
+            for backend, device in _backends_of(op)
+        },
     }
     return {name: _outcome(test) for name, test in tests.items()}
+
+
+def _backends_of(op: str) -> list[tuple[str, str]]:
+    """Return what is to be held against the reference, and where: the GPU's only with a GPU."""
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    best = [(choose(op, device=device), device) for device in devices]
+    return [(backend, device) for backend, device in best if backend != "reference"]
 
 
 def _outcome(test: Callable[[], None]) -> str:
@@ -70,3 +86,21 @@ def _step() -> None:
         raise AssertionError("native and reference keep different beams")
     if not torch.allclose(steps[0].scores, steps[1].scores, atol=TOLERANCE):
         raise AssertionError("native and reference scores differ")
+
+
+def _attention(backend: str, device: str) -> None:
+    torch.manual_seed(0)
+    heads = [torch.randn(4, 3, 33, 16) for _ in range(3)]
+    shared = [torch.randn(4, 33, 16) for _ in range(3)]
+    inputs = [*heads, *shared, torch.randn(4, 3), torch.tensor([0, 1, 20, 33])]
+    found = relation_attention(*(x.to(device) for x in inputs), backend=backend)
+    if not torch.allclose(found.cpu(), relation_attention(*inputs), atol=TOLERANCE):
+        raise AssertionError(f"{backend} and reference attention differ")
+
+
+def _assign(backend: str, device: str) -> None:
+    torch.manual_seed(0)
+    x, codebooks = torch.randn(500, 40), torch.randn(3, 50, 40)
+    found = rq_assign(x.to(device), codebooks.to(device), backend=backend)
+    if not torch.equal(found.codes.cpu(), rq_assign(x, codebooks).codes):
+        raise AssertionError(f"{backend} and reference codes differ")

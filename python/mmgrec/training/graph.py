@@ -47,15 +47,21 @@ class GraphStage:
         Only its training interactions are edges and targets.
     shape, training : GraphEncoderConfig, GraphTraining
         What to train and how.
+    device : str
+        Where the model trains. Edges and targets are drawn on the CPU.
     """
 
     name = "graph"
 
     def __init__(
-        self, dataset: Dataset, shape: GraphEncoderConfig, training: GraphTraining
+        self,
+        dataset: Dataset,
+        shape: GraphEncoderConfig,
+        training: GraphTraining,
+        device: str = "cpu",
     ) -> None:
-        self.training = training
-        self.features, self.present = modality_tensors(dataset)
+        self.training, self.device = training, device
+        self.features, self.present = modality_tensors(dataset, device)
         self.history = dataset.histories(Split.TRAIN)
         self.relevant = dataset.histories(Split.VALID)
         lengths = torch.from_numpy(self.history.lengths)
@@ -63,20 +69,20 @@ class GraphStage:
         self.item_rows = torch.from_numpy(self.history.item_rows.astype(np.int64))
         sizes = (dataset.num_users, dataset.num_items)
         widths = {name: values.shape[1] for name, values in self.features.items()}
-        self.model = GraphEncoder(shape, *sizes, widths)
+        self.model = GraphEncoder(shape, *sizes, widths).to(device)
         if self.model.fusion is not None:
             self.model.fusion.fit(self.features, self.present)
         self.graph = Graph(
             self.user_rows, self.item_rows, *sizes, normalise=shape.propagation == "lightgcn"
         )
-        self.adjacency = self.graph.adjacency()
+        self.adjacency = self.graph.adjacency().to(device)
 
     def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Tensor]:
         """Yield batch losses; edges are dropped afresh each epoch."""
         adjacency = self.adjacency
         if self.training.edge_dropout:
             draw = torch.rand(len(self.user_rows), generator=generator)
-            adjacency = self.graph.adjacency(draw >= self.training.edge_dropout)
+            adjacency = self.graph.adjacency(draw >= self.training.edge_dropout).to(self.device)
         if self.training.loss == "softmax":
             yield from self._softmax_batches(adjacency, generator)
         else:
@@ -84,12 +90,12 @@ class GraphStage:
 
     @torch.no_grad()
     def vectors(self) -> tuple[Tensor, Tensor]:
-        """Return user and item vectors; of unit length where training compared cosines."""
+        """Return user and item vectors on the CPU, of unit length if training compared cosines."""
         self.model.eval()
         users, items = self.model(self.features, self.present, self.adjacency)
         if self.training.loss == "softmax":
-            return F.normalize(users, dim=1), F.normalize(items, dim=1)
-        return users, items
+            users, items = F.normalize(users, dim=1), F.normalize(items, dim=1)
+        return users.cpu(), items.cpu()
 
     @torch.no_grad()
     def validate(self) -> float | None:
@@ -116,7 +122,8 @@ class GraphStage:
             owner = torch.repeat_interleave(torch.arange(len(rows)), count)
             within = torch.arange(len(owner)) - (count.cumsum(0) - count)[owner]
             positive = self.item_rows[offsets[rows][owner] + within]
-            total = (count * logits.logsumexp(1)).sum() - logits[owner, positive].sum()
+            spread_out = (count.to(self.device) * logits.logsumexp(1)).sum()
+            total = spread_out - logits[owner, positive].sum()
             yield total / len(owner)
 
     def _bpr_batches(self, adjacency: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
@@ -129,10 +136,12 @@ class GraphStage:
             yield -F.logsigmoid((user * (positive - negative)).sum(1)).mean()
 
 
-def modality_tensors(dataset: Dataset) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def modality_tensors(
+    dataset: Dataset, device: str = "cpu"
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return features and presence masks of a data set as tensors."""
-    features = {n: torch.from_numpy(m.values) for n, m in dataset.modalities.items()}
-    present = {n: torch.from_numpy(m.present) for n, m in dataset.modalities.items()}
+    features = {n: torch.from_numpy(m.values).to(device) for n, m in dataset.modalities.items()}
+    present = {n: torch.from_numpy(m.present).to(device) for n, m in dataset.modalities.items()}
     return features, present
 
 

@@ -19,7 +19,7 @@ def health_table(health: RecIdHealth, level_sizes: Sequence[int]) -> Table:
             f"reconstruction error {health.reconstruction_error:.3f} of the variance"
         ),
     )
-    for name in ("level", "codes", "perplexity", "dead codes"):
+    for name in ("level", "codes", "perplexity", "dead codes", "undecided"):
         table.add_column(name, justify="right")
     for level in health.levels:
         table.add_row(
@@ -27,5 +27,6 @@ def health_table(health: RecIdHealth, level_sizes: Sequence[int]) -> Table:
             str(level.codebook_size),
             f"{level.perplexity:.1f}",
             str(level.dead_codes),
+            "-" if level.undecided_share is None else f"{level.undecided_share:.1%}",
         )
     return table

@@ -26,13 +26,14 @@ from mmgrec_engine.model_folder import ModelFolder, save_model_folder
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder and what determines it; equal runs resume each other."""
+    """A run's folder and what determines it; equal runs resume each other, on any device."""
 
     folder: Path
     dataset: Dataset
     config: TrainConfig
     preset: str
     seed: int
+    device: str = "cpu"
 
     @property
     def work(self) -> Path:
@@ -69,6 +70,7 @@ def tokenize_run(run: Run, report: Reporter) -> Tokenized:
         fingerprint=run.fingerprint,
         seed=run.seed,
         report=report,
+        device=run.device,
     )
 
 
@@ -92,7 +94,12 @@ def train_run(run: Run, report: Reporter) -> None:
     report.say(f"Training the recommender on {len(history.item_rows):,} interactions")
     epoch_generator(run.seed, "initial recommender weights", 0)
     stage = RecommenderStage(
-        catalogue, history, relevant, config.recommender, config.recommender_training
+        catalogue,
+        history,
+        relevant,
+        config.recommender,
+        config.recommender_training,
+        run.device,
     )
     progress = run_stage(
         stage,
@@ -105,7 +112,7 @@ def train_run(run: Run, report: Reporter) -> None:
     graph_users = config.recommender.user_vector == "graph"
     popularity = np.bincount(history.item_rows, minlength=run.dataset.num_items)
     folder = ModelFolder(
-        model=stage.model,
+        model=stage.model.cpu(),
         trie=catalogue.trie,
         items=_item_table(run.dataset, catalogue, order, popularity),
         users=run.dataset.users["user"] if graph_users else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,6 +10,9 @@ from torch import Tensor
 
 from mmgrec.training.loop import LoopConfig
 from mmgrec_engine.models.rqvae import RQVAE, RQVAEConfig
+from mmgrec_engine.ops.backends import choose
+from mmgrec_engine.ops.rq_assign import Assignment
+from mmgrec_engine.rec_ids.assign import assign_catalogue
 from mmgrec_engine.rec_ids.kmeans import residual_kmeans
 
 
@@ -42,25 +45,52 @@ class QuantizerStage:
         What to train and how.
     seed : int
         Of the k-means.
+    device : str
+        Where the model trains.
     """
 
     name = "quantizer"
 
     def __init__(
-        self, vectors: Tensor, shape: RQVAEConfig, training: QuantizerTraining, seed: int
+        self,
+        vectors: Tensor,
+        shape: RQVAEConfig,
+        training: QuantizerTraining,
+        seed: int,
+        device: str = "cpu",
     ) -> None:
-        self.vectors, self.training, self.seed = vectors, training, seed
-        self.model = RQVAE(shape, vectors.shape[1])
+        self.vectors, self.training, self.seed = vectors.to(device), training, seed
+        self.model = RQVAE(shape, vectors.shape[1]).to(device)
+        self.model.backend = choose("rq_assign", device=device)
         self._warming_up = True
 
     @torch.no_grad()
     def initialise_codebooks(self) -> None:
         """Set the codebooks by residual k-means on the encoded items."""
-        encoded = self.model.encoder(self.vectors)
+        encoded = self.model.encoder(self.vectors).cpu()
         config = self.model.config
         self.model.set_codebooks(
-            residual_kmeans(encoded, config.semantic_levels, config.codebook_size, seed=self.seed)
+            residual_kmeans(
+                encoded,
+                config.semantic_levels,
+                config.codebook_size,
+                seed=self.seed,
+                backend=choose("rq_assign"),
+            )
         )
+
+    def assign(self, advance: Callable[[int], object]) -> Assignment:
+        """Quantise all items and return CPU tensors; `advance` counts the items."""
+        self.model.eval()
+        found = assign_catalogue(
+            self.vectors,
+            self.model.codebooks,
+            encode=self.model.encoder,
+            backend=self.model.backend,
+            advance=advance,
+        )
+        top2 = None if found.top2 is None else found.top2.cpu()
+        return Assignment(found.codes.cpu(), found.residual_norms.cpu(), top2)
 
     def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Tensor]:
         """Yield batch losses; revive dead codewords every few epochs."""
@@ -73,7 +103,7 @@ class QuantizerStage:
                 self.model.revive_dead_codes(self.vectors, codes, generator)
         order = torch.randperm(len(self.vectors), generator=generator)
         for rows in torch.split(order, self.training.batch_items):
-            x = self.vectors[rows]
+            x = self.vectors[rows.to(self.vectors.device)]
             yield self.model.autoencoding_loss(x) if self._warming_up else self.model(x)[0]
 
     @torch.no_grad()

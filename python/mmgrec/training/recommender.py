@@ -22,6 +22,7 @@ from mmgrec_engine.decoding.beam_search import beam_search
 from mmgrec_engine.models.catalog_softmax import CatalogSoftmax
 from mmgrec_engine.models.config import RecommenderConfig
 from mmgrec_engine.models.recommender import Recommender
+from mmgrec_engine.ops.backends import choose
 
 VALIDATION_USERS = 1024
 VALIDATION_K = 20
@@ -72,6 +73,8 @@ class RecommenderStage:
         Training and validation items, as leaf ranks.
     shape, training : RecommenderConfig, RecommenderTraining
         What to train and how.
+    device : str
+        Where the model trains. Splits are drawn on the CPU.
     """
 
     name = "recommender"
@@ -83,11 +86,13 @@ class RecommenderStage:
         relevant: Histories,
         shape: RecommenderConfig,
         training: RecommenderTraining,
+        device: str = "cpu",
     ) -> None:
-        self.catalogue, self.training = catalogue, training
+        self.catalogue, self.training, self.device = catalogue, training, device
         self.history, self.relevant = history, relevant
         self.limits = SplitLimits(training.target_share, training.max_targets, shape.max_history)
         self.softmax = CatalogSoftmax(catalogue.codes, catalogue.item_vectors, shape.normalise)
+        self.softmax.to(device)
         self.nodes = (
             NodeVectors.of(catalogue.codes, catalogue.item_vectors) if shape.node_vectors else None
         )
@@ -97,7 +102,8 @@ class RecommenderStage:
             catalogue.trie.level_sizes,
             torch.from_numpy(catalogue.item_vectors),
             torch.from_numpy(catalogue.user_vectors) if graph else None,
-        )
+        ).to(device)
+        self.model.use_backend(choose("relation_attention", device=device, training=True))
 
     def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Tensor]:
         """Yield batch losses: mean negative log-probability of the targets."""
@@ -105,6 +111,7 @@ class RecommenderStage:
         split = split_epoch(self.history.offsets, items, self.limits, generator)
         for batch in batches_of(split, self.training.batch_users, generator):
             users = self._known(batch.users, generator)
+            batch = batch.to(self.device)
             memory = self.model.encode(batch.context, batch.lengths, users)
             log_prob = self.model.log_prob(memory, batch.targets, batch.valid, self.softmax)
             yield -log_prob.mean()
@@ -127,7 +134,8 @@ class RecommenderStage:
         lengths = np.minimum(self.history.lengths[rows], self.limits.max_context)
         starts = self.history.offsets[rows + 1] - lengths
         items, _ = pad_rows(self.history.item_rows.astype(np.int64), starts, lengths)
-        memory = self.model.encode(items, torch.from_numpy(lengths), torch.from_numpy(rows))
+        inputs = (items, torch.from_numpy(lengths), torch.from_numpy(rows))
+        memory = self.model.encode(*(x.to(self.device) for x in inputs))
         seen = [self.history.of(int(row)).astype(np.int64) for row in rows]
         found = beam_search(
             self.model,
@@ -138,10 +146,10 @@ class RecommenderStage:
             beam_width=VALIDATION_K,
             filters=RankFilter.from_lists(seen, None, self.catalogue.trie.num_items),
         )
-        return found.ranks.numpy()
+        return found.ranks.cpu().numpy()
 
     def _known(self, users: Tensor, generator: torch.Generator) -> Tensor | None:
         if self.model.config.user_vector == "history":
             return None
         shown = torch.rand(len(users), generator=generator) < self.training.graph_user_share
-        return torch.where(shown, users, -1)
+        return torch.where(shown, users, -1).to(self.device)

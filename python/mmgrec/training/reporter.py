@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -80,6 +80,21 @@ class Reporter:
                 yield StageBar(name, progress, task, curves)
             finally:
                 curves.close()
+
+    @contextmanager
+    def counter(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Show a bar over items while they are worked through; yield what counts them."""
+        columns = (
+            TextColumn("{task.description:<13}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.console) as progress:
+            task = progress.add_task(name, total=total)
+            yield lambda count: progress.advance(task, count)
 
     def say(self, text: str) -> None:
         """Print one line between stages."""

@@ -37,6 +37,10 @@ class Batch:
     targets: Tensor
     valid: Tensor
 
+    def to(self, device: str) -> Batch:
+        """Return the batch on a device."""
+        return Batch(**{name: value.to(device) for name, value in vars(self).items()})
+
 
 @dataclass(frozen=True)
 class EpochSplit:

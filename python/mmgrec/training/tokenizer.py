@@ -19,6 +19,7 @@ from mmgrec.training.quantizer import QuantizerStage
 from mmgrec.training.reporter import Reporter
 from mmgrec_engine.artifact import folder_exists, open_folder, write_folder
 from mmgrec_engine.errors import ArtifactError
+from mmgrec_engine.ops.rq_assign import Assignment
 from mmgrec_engine.rec_ids.collisions import popularity_tokens
 from mmgrec_engine.rec_ids.health import RecIdHealth, rec_id_health
 from mmgrec_engine.writers import read_tensors, write_json, write_table, write_tensors
@@ -52,6 +53,7 @@ def tokenize(
     fingerprint: str,
     seed: int,
     report: Reporter,
+    device: str = "cpu",
 ) -> Tokenized:
     """Give every item a Rec-ID, or read the Rec-IDs that an earlier call left in ``folder``.
 
@@ -75,23 +77,27 @@ def tokenize(
         Of everything random.
     report : Reporter
         Progress.
+    device : str
+        Where the models train.
     """
     if folder_exists(folder, KIND):
         return load_tokenized(folder, fingerprint)
     report.say(f"Tokenising {dataset.num_items:,} items")
     epoch_generator(seed, "initial graph weights", 0)
-    graph = GraphStage(dataset, config.graph, config.graph_training)
+    graph = GraphStage(dataset, config.graph, config.graph_training, device)
     common = {"fingerprint": fingerprint, "seed": seed, "report": report}
     run_stage(graph, config.graph_training.loop, folder=work / "graph", **common)  # type: ignore[arg-type]
     users, items = graph.vectors()
     epoch_generator(seed, "initial quantizer weights", 0)
-    quantizer = QuantizerStage(items, config.quantizer, config.quantizer_training, seed)
+    quantizer = QuantizerStage(items, config.quantizer, config.quantizer_training, seed, device)
     if config.quantizer.method == "rqvae":
         loop = config.quantizer_training.loop
         run_stage(quantizer, loop, folder=work / "quantizer", **common)  # type: ignore[arg-type]
     else:
         quantizer.initialise_codebooks()
-    result = _assemble(dataset, quantizer, graph, users, items)
+    with report.counter("codes", dataset.num_items) as advance:
+        found = quantizer.assign(advance)
+    result = _assemble(dataset, quantizer, graph, (users, items), found)
     _save(folder, dataset, result, config, fingerprint)
     return result
 
@@ -125,11 +131,16 @@ def load_tokenized(folder: Path, fingerprint: str) -> Tokenized:
 
 @torch.no_grad()
 def _assemble(
-    dataset: Dataset, quantizer: QuantizerStage, graph: GraphStage, users: Tensor, items: Tensor
+    dataset: Dataset,
+    quantizer: QuantizerStage,
+    graph: GraphStage,
+    vectors: tuple[Tensor, Tensor],
+    found: Assignment,
 ) -> Tokenized:
-    model = quantizer.model.eval()
-    codes = model.codes(items)
-    semantic = codes.numpy().astype(np.int32)
+    users, items = vectors
+    model = quantizer.model.eval().cpu()
+    semantic = found.codes.numpy().astype(np.int32)
+    rebuilt = model.reconstruct(found.codes).numpy()
     train = dataset.histories(Split.TRAIN)
     popularity = np.bincount(train.item_rows, minlength=dataset.num_items)
     collision = popularity_tokens(semantic, popularity)
@@ -140,9 +151,15 @@ def _assemble(
         item_vectors=items,
         user_vectors=users,
         quantizer=model.state_dict(),
-        graph=graph.model.state_dict(),
-        health=rec_id_health(semantic, size, items.numpy(), model.reconstruct(codes).numpy()),
+        graph=graph.model.cpu().state_dict(),
+        health=rec_id_health(semantic, size, items.numpy(), rebuilt, _numpy(found.top2)),
     )
+
+
+def _numpy(top2: Tensor | None) -> NDArray[np.float32]:
+    assert top2 is not None  # the catalogue was assigned with it
+    array: NDArray[np.float32] = top2.numpy()
+    return array
 
 
 def _save(

@@ -1,0 +1,149 @@
+#include "parallel/pool.h"
+
+#include <pthread.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <new>
+#include <system_error>
+#include <thread>
+
+namespace mmgrec {
+namespace {
+
+// One loop under way. It lives on the caller's stack: `parallel_for` leaves only when every worker
+// that saw it has left it.
+struct Loop {
+  size_t count;
+  LoopBody body;
+  void* context;
+  std::atomic<size_t> next{0};
+
+  void run() {
+    for (size_t i = next.fetch_add(1); i < count; i = next.fetch_add(1)) body(context, i);
+  }
+};
+
+class Pool {
+ public:
+  void run(Loop& loop, unsigned threads) {
+    const unsigned helpers = threads - 1;
+    {
+      std::lock_guard lock(mutex_);
+      while (workers_ < helpers && start_worker()) {
+      }
+      loop_ = &loop;
+      wanted_ = helpers;
+      ++generation_;
+    }
+    wake_.notify_all();
+    loop.run();
+    // A worker that has not woken up by now finds nothing left to do; none may begin any more.
+    std::unique_lock lock(mutex_);
+    wanted_ = 0;
+    loop_ = nullptr;
+    idle_.wait(lock, [&] { return busy_ == 0; });
+  }
+
+ private:
+  // False where the system gives no more threads: the loop then runs on those there are.
+  bool start_worker() {
+    try {
+      std::thread([this] { work(); }).detach();
+    } catch (const std::system_error&) {
+      return false;
+    }
+    ++workers_;
+    return true;
+  }
+
+  void work() {
+    uint64_t seen = 0;
+    std::unique_lock lock(mutex_);
+    while (true) {
+      wake_.wait(lock, [&] { return wanted_ > 0 && generation_ != seen; });
+      seen = generation_;
+      --wanted_;
+      ++busy_;
+      Loop* loop = loop_;
+      lock.unlock();
+      loop->run();
+      lock.lock();
+      if (--busy_ == 0) idle_.notify_all();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::condition_variable idle_;
+  Loop* loop_ = nullptr;
+  unsigned workers_ = 0;
+  unsigned wanted_ = 0;  // workers that may still join the loop
+  unsigned busy_ = 0;    // workers inside the loop
+  uint64_t generation_ = 0;
+};
+
+// Never destroyed: detached workers wait on it until the process ends.
+Pool* pool = nullptr;
+std::atomic_flag pool_taken = ATOMIC_FLAG_INIT;
+
+// The parent's workers do not exist in the child, and its locks may be held by them.
+void forget_pool() {
+  pool = nullptr;
+  pool_taken.clear();
+}
+
+// Held by one caller at a time; the others go on without helpers.
+class PoolLease {
+ public:
+  PoolLease() : held_(!pool_taken.test_and_set(std::memory_order_acquire)) {
+    if (!held_ || pool != nullptr) return;
+    static const int registered = pthread_atfork(nullptr, nullptr, forget_pool);
+    (void)registered;
+    pool = new Pool;
+  }
+  ~PoolLease() {
+    if (held_) pool_taken.clear(std::memory_order_release);
+  }
+  PoolLease(const PoolLease&) = delete;
+  PoolLease& operator=(const PoolLease&) = delete;
+  explicit operator bool() const { return held_; }
+
+ private:
+  bool held_;
+};
+
+constexpr std::align_val_t kAlignment{64};
+
+struct Scratch {
+  float* data = nullptr;
+  size_t floats = 0;
+  ~Scratch() { ::operator delete[](data, kAlignment); }
+};
+
+}  // namespace
+
+void parallel_for(size_t count, unsigned threads, LoopBody body, void* context) {
+  Loop loop{count, body, context};
+  if (threads > count) threads = static_cast<unsigned>(count);
+  if (threads > 1) {
+    const PoolLease lease;
+    if (lease) return pool->run(loop, threads);
+  }
+  loop.run();
+}
+
+float* thread_scratch(size_t floats) {
+  thread_local Scratch scratch;
+  if (scratch.floats < floats) {
+    ::operator delete[](scratch.data, kAlignment);
+    scratch.data = nullptr;
+    scratch.floats = 0;
+    scratch.data = static_cast<float*>(::operator new[](floats * sizeof(float), kAlignment));
+    scratch.floats = floats;
+  }
+  return scratch.data;
+}
+
+}  // namespace mmgrec

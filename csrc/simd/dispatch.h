@@ -1,0 +1,40 @@
+// The CPU kernels, compiled once per instruction set; the best that runs here is chosen at load.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "ops/relation_attention.h"
+#include "ops/rq_assign.h"
+
+namespace mmgrec {
+
+// One instruction set's kernels. Each op has the size of its scratch memory, in floats, and a body
+// that works on a part of the problem.
+struct Kernels {
+  const char* name;
+  size_t lanes;
+  // relation_attention: query rows of one user, from `first` on, kQueryRows at most.
+  size_t (*attention_scratch)(const RelationAttention&);
+  void (*attend)(const RelationAttention&, size_t user, size_t first, float* scratch);
+  // rq_assign: codebooks are packed once per call, then rows are quantised in blocks.
+  size_t (*packed_codebooks)(const RqAssign&);
+  void (*pack_codebooks)(const RqAssign&, float* packed);
+  size_t (*assign_scratch)(const RqAssign&);
+  void (*assign)(const RqAssign&, const float* packed, size_t first, size_t count, float* scratch);
+};
+
+// Query rows of one call of `attend`: the relation bias of so many rows is kept for all heads.
+constexpr size_t kQueryRows = 128;
+
+// The instruction sets that were compiled and run on this processor, best first; never empty.
+const std::vector<const Kernels*>& runnable_kernels();
+
+// The best of them.
+const Kernels& best_kernels();
+
+// The named one. Throws std::invalid_argument, listing the names, if it does not run here.
+const Kernels& kernels_named(const std::string& name);
+
+}  // namespace mmgrec

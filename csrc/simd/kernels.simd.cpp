@@ -1,0 +1,16 @@
+// All CPU kernels of one instruction set. CMake compiles this file once per set, with its flags,
+// its namespace MMGREC_ISA and its MMGREC_LANES and MMGREC_TILE_ROWS.
+#include "ops/relation_attention.simd.h"
+#include "ops/rq_assign.simd.h"
+
+#define MMGREC_NAME_OF(isa) #isa
+#define MMGREC_NAME(isa) MMGREC_NAME_OF(isa)
+
+namespace mmgrec::MMGREC_ISA {
+
+extern const Kernels kernels = {
+    MMGREC_NAME(MMGREC_ISA), W,      attention_scratch, attend, packed_codebooks, pack_codebooks,
+    assign_scratch,          assign,
+};
+
+}  // namespace mmgrec::MMGREC_ISA

@@ -1,0 +1,69 @@
+"""A benchmark's case: the methods that do the same work, and how much work it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from mmgrec.profiling.roof import Roof
+from mmgrec.profiling.timing import Timing, measure, threads
+from mmgrec_engine.ops.work import Work
+
+
+@dataclass(frozen=True)
+class Case:
+    """One problem and everybody who solves it.
+
+    ``bench``: name of the op. ``shape``: what a reader knows the case by. ``ours`` and
+    ``baselines``: name to a call without arguments. ``check`` raises where their answers differ.
+    ``items``: rows, users or queries per call.
+    """
+
+    bench: str
+    shape: dict[str, Any]
+    ours: dict[str, Callable[[], object]]
+    baselines: dict[str, Callable[[], object]]
+    check: Callable[[], None]
+    work: Work
+    items: int
+
+    @property
+    def title(self) -> str:
+        """A name for people."""
+        return f"{self.bench} " + " ".join(f"{k}={v}" for k, v in self.shape.items())
+
+
+def run_case(
+    case: Case, thread_counts: tuple[int, ...], roof: Roof, device: str = "cpu"
+) -> Iterator[dict[str, Any]]:
+    """Yield one row per method and thread count; all methods of a case run interleaved."""
+    case.check()
+    for count in thread_counts:
+        with threads(count):
+            found = measure({**case.ours, **case.baselines}, device)
+        strongest = min(case.baselines, key=lambda name: found[name].median)
+        for name, timing in found.items():
+            yield _row(case, name, timing, count, roof, (strongest, found[strongest]))
+
+
+def _row(
+    case: Case, name: str, timing: Timing, count: int, roof: Roof, baseline: tuple[str, Timing]
+) -> dict[str, Any]:
+    floor = case.work.floor_seconds(roof.flops_per_s[count], roof.bytes_per_s[count])
+    return {
+        "bench": case.bench,
+        "case": case.shape,
+        "backend": name,
+        "threads": count,
+        "median_s": timing.median,
+        "p99_s": timing.p99,
+        "rounds": timing.rounds,
+        "items_per_s": case.items / timing.median,
+        "baseline": baseline[0],
+        "baseline_median_s": baseline[1].median,
+        "ratio": baseline[1].median / timing.median,
+        "flops": case.work.flops,
+        "bytes": case.work.bytes,
+        "roof_share": floor / timing.median,
+    }

@@ -1,0 +1,98 @@
+"""Fair timing: warm, interleaved, medians, the same threads and allocator for everybody."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+WARM_UP = 3
+LEAST_ROUNDS = 7
+MOST_ROUNDS = 200
+SECONDS_PER_METHOD = 1.0
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one method over all rounds."""
+
+    median: float
+    p99: float
+    rounds: int
+
+
+def measure(methods: Mapping[str, Callable[[], object]], device: str = "cpu") -> dict[str, Timing]:
+    """Time methods against each other.
+
+    ::
+
+        warm every method up; then rounds of one call of each, so that a machine that slows down
+        slows everybody down; at least 7 rounds, more where a call is short
+
+    Parameters
+    ----------
+    methods : mapping
+        Name to a call without arguments.
+    device : {"cpu", "cuda"}
+        Where they run; a GPU is waited for before the clock is read.
+    """
+    wait = torch.cuda.synchronize if device == "cuda" else _nothing
+    longest = 0.0
+    for method in methods.values():
+        for _ in range(WARM_UP):
+            longest = max(longest, _seconds(method, wait))
+    rounds = int(np.clip(SECONDS_PER_METHOD / max(longest, 1e-9), LEAST_ROUNDS, MOST_ROUNDS))
+    seconds: dict[str, list[float]] = {name: [] for name in methods}
+    for _ in range(rounds):
+        for name, method in methods.items():
+            seconds[name].append(_seconds(method, wait))
+    return {
+        name: Timing(float(np.median(values)), float(np.quantile(values, 0.99)), rounds)
+        for name, values in seconds.items()
+    }
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Run with so many threads in torch, the native kernels and faiss."""
+    import faiss
+
+    before = torch.get_num_threads(), faiss.omp_get_max_threads()
+    torch.set_num_threads(count)
+    faiss.omp_set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        faiss.omp_set_num_threads(before[1])
+
+
+def keep_freed_memory() -> None:
+    """Tell the C library to keep freed memory for the next allocation (Linux with glibc).
+
+    By default it returns large blocks to the system, and every torch call that makes a large
+    tensor then pays for fresh pages: up to 2.6 times slower baselines, which would flatter us.
+    """
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    trim_threshold, mmap_threshold = -1, -3
+    mallopt(trim_threshold, 2**31 - 1)
+    mallopt(mmap_threshold, 2**30)
+
+
+def _seconds(method: Callable[[], object], wait: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    method()
+    wait()
+    return time.perf_counter() - start
+
+
+def _nothing() -> None:
+    pass
