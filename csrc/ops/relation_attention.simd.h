@@ -165,28 +165,42 @@ void score_block(const float* a, ptrdiff_t a_stride, size_t rows, const float* p
   }
 }
 
-// Turns a row of base-2 logits into unnormalised weights and returns their sum. A NaN among the
-// logits makes the sum NaN.
-float softmax_row(float* row, size_t length) {
-  const size_t whole = length / W * W;
-  const IVec inside = lane_numbers() < static_cast<int32_t>(length - whole);
-  Vec top = splat(-__builtin_inff());
-  for (size_t i = 0; i < whole; i += W) top = max(top, load(row + i));
-  if (whole < length) top = max(top, inside ? load(row + whole) : top);
-  const Vec shift = splat(reduce_max(top));
+// Turns N vectors of base-2 logits into unnormalised weights and adds them up.
+template <size_t N>
+inline void weigh(float* logits, Vec shift, Vec& sum) {
   // What is 2^-126 of the largest weight or less counts as that. In this order NaN stays NaN.
   const Vec least = shift - splat(126.0f);
-  const auto weight_of = [&](Vec logit) { return exp2_nonpositive(max(least, logit) - shift); };
-  Vec sum{};
-  for (size_t i = 0; i < whole; i += W) {
-    const Vec weight = weight_of(load(row + i));
-    store(row + i, weight);
-    sum += weight;
+  Vec x[N];
+#pragma GCC unroll 8
+  for (size_t i = 0; i < N; ++i) x[i] = max(least, load(logits + i * W)) - shift;
+  exp2_nonpositive(x);
+#pragma GCC unroll 8
+  for (size_t i = 0; i < N; ++i) {
+    store(logits + i * W, x[i]);
+    sum += x[i];
   }
+}
+
+// Turns a row of base-2 logits into unnormalised weights and returns their sum. A NaN among the
+// logits makes the sum NaN. The row is whole vectors long; what lies behind its length becomes 0.
+float softmax_row(float* row, size_t length) {
+  constexpr size_t kStep = 4;
+  const size_t whole = length / W * W;
+  const IVec inside = lane_numbers() < static_cast<int32_t>(length - whole);
+  const Vec none = splat(-__builtin_inff());
+  if (whole < length) store(row + whole, inside ? load(row + whole) : none);
+  const size_t end = round_up(length, W);
+  Vec top = none;
+  for (size_t i = 0; i < end; i += W) top = max(top, load(row + i));
+  const Vec shift = splat(reduce_max(top));
+  Vec sum{};
+  size_t i = 0;
+  for (; i + kStep * W <= end; i += kStep * W) weigh<kStep>(row + i, shift, sum);
+  for (; i < end; i += W) weigh<1>(row + i, shift, sum);
   if (whole < length) {
-    const Vec weight = inside ? weight_of(load(row + whole)) : Vec{};
-    store(row + whole, weight);
-    sum += weight;
+    const Vec last = load(row + whole);
+    sum -= inside ? Vec{} : last;
+    store(row + whole, inside ? last : Vec{});
   }
   return reduce_add(sum);
 }

@@ -58,7 +58,34 @@ inline IVec lane_numbers() {
   return lane;
 }
 
-// One stage of a transposition: rows a and b, S apart, trade the blocks beside the diagonal.
+// Transposes the 4 x 4 block in every group of four lanes of four rows: eight shuffles, each one
+// instruction.
+//
+//   [a0 a1 a2 a3]    [a0 b0 a1 b1]    [a0 b0 c0 d0]
+//   [b0 b1 b2 b3] -> [a2 b2 a3 b3] -> [a1 b1 c1 d1]
+//   [c0 c1 c2 c3]    [c0 d0 c1 d1]    [a2 b2 c2 d2]
+//   [d0 d1 d2 d3]    [c2 d2 c3 d3]    [a3 b3 c3 d3]
+template <size_t... I>
+inline void transpose_fours(Vec* r, std::index_sequence<I...>) {
+#define MMGREC_LOW(a, b) __builtin_shufflevector(a, b, int(I % 2 * W + I / 4 * 4 + I % 4 / 2)...)
+#define MMGREC_HIGH(a, b) \
+  __builtin_shufflevector(a, b, int(I % 2 * W + I / 4 * 4 + I % 4 / 2 + 2)...)
+#define MMGREC_LEFT(a, b) __builtin_shufflevector(a, b, int(I % 4 / 2 * W + I / 4 * 4 + I % 2)...)
+#define MMGREC_RIGHT(a, b) \
+  __builtin_shufflevector(a, b, int(I % 4 / 2 * W + I / 4 * 4 + I % 2 + 2)...)
+  const Vec ab = MMGREC_LOW(r[0], r[1]), ab2 = MMGREC_HIGH(r[0], r[1]);
+  const Vec cd = MMGREC_LOW(r[2], r[3]), cd2 = MMGREC_HIGH(r[2], r[3]);
+  r[0] = MMGREC_LEFT(ab, cd);
+  r[1] = MMGREC_RIGHT(ab, cd);
+  r[2] = MMGREC_LEFT(ab2, cd2);
+  r[3] = MMGREC_RIGHT(ab2, cd2);
+#undef MMGREC_LOW
+#undef MMGREC_HIGH
+#undef MMGREC_LEFT
+#undef MMGREC_RIGHT
+}
+
+// Rows a and b, S apart, trade the blocks of S lanes beside the diagonal.
 template <size_t S, size_t... I>
 inline void trade(Vec& a, Vec& b, std::index_sequence<I...>) {
   const Vec upper = __builtin_shufflevector(a, b, static_cast<int>(I & S ? W + (I ^ S) : I)...);
@@ -67,30 +94,51 @@ inline void trade(Vec& a, Vec& b, std::index_sequence<I...>) {
   b = lower;
 }
 
-template <size_t S = W / 2>
-inline void transpose(Vec (&rows)[W]) {
+template <size_t S = 4>
+inline void trade_blocks(Vec (&rows)[W]) {
+  if constexpr (S < W) {
 #pragma GCC unroll 16
-  for (size_t i = 0; i < W; ++i) {
-    if ((i & S) == 0) trade<S>(rows[i], rows[i + S], std::make_index_sequence<W>());
+    for (size_t i = 0; i < W; ++i) {
+      if ((i & S) == 0) trade<S>(rows[i], rows[i + S], std::make_index_sequence<W>());
+    }
+    trade_blocks<2 * S>(rows);
   }
-  if constexpr (S > 1) transpose<S / 2>(rows);
 }
 
-// 2^x for -126 <= x <= 0, relative error below 3e-7; NaN stays NaN.
+inline void transpose(Vec (&rows)[W]) {
+#pragma GCC unroll 4
+  for (size_t i = 0; i < W; i += 4) transpose_fours(rows + i, std::make_index_sequence<W>());
+  trade_blocks(rows);
+}
+
+// x = 2^x for N vectors with -126 <= x <= 0; relative error below 3e-7; NaN stays NaN.
 //
 //   n = round(x), by adding a number so large that the fraction falls off
 //   2^x = 2^n * p(x - n), p of degree 5 fitted on [-1/2, 1/2]; 2^n is added to the exponent's bits
-inline Vec exp2_nonpositive(Vec x) {
+//
+// Step by step over all N, because one vector's chain of dependent instructions is longer than what
+// a processor looks ahead.
+template <size_t N>
+inline void exp2_nonpositive(Vec (&x)[N]) {
   const Vec magic = splat(12582912.0f);  // 1.5 * 2^23
-  const Vec shifted = x + magic;
-  const Vec f = x - (shifted - magic);
-  Vec p = splat(1.3264727e-3f);
-  p = p * f + splat(9.6715130e-3f);
-  p = p * f + splat(5.5507336e-2f);
-  p = p * f + splat(2.4022242e-1f);
-  p = p * f + splat(6.9314700e-1f);
-  p = p * f + splat(1.0f);
-  return reinterpret_cast<Vec>(reinterpret_cast<IVec>(p) + (reinterpret_cast<IVec>(shifted) << 23));
+  constexpr float kCoefficients[] = {9.6715130e-3f, 5.5507336e-2f, 2.4022242e-1f, 6.9314700e-1f,
+                                     1.0f};
+  Vec shifted[N], p[N];
+#pragma GCC unroll 8
+  for (size_t i = 0; i < N; ++i) shifted[i] = x[i] + magic;
+#pragma GCC unroll 8
+  for (size_t i = 0; i < N; ++i) x[i] -= shifted[i] - magic;
+#pragma GCC unroll 8
+  for (size_t i = 0; i < N; ++i) p[i] = splat(1.3264727e-3f);
+#pragma GCC unroll 8
+  for (const float c : kCoefficients)
+#pragma GCC unroll 8
+    for (size_t i = 0; i < N; ++i) p[i] = p[i] * x[i] + splat(c);
+#pragma GCC unroll 8
+  for (size_t i = 0; i < N; ++i) {
+    const IVec exponent = reinterpret_cast<IVec>(shifted[i]) << 23;
+    x[i] = reinterpret_cast<Vec>(reinterpret_cast<IVec>(p[i]) + exponent);
+  }
 }
 
 }  // namespace mmgrec::MMGREC_ISA

@@ -82,9 +82,9 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
         return
-    trim_threshold, mmap_threshold = -1, -3
+    trim_threshold, mmap_max = -1, -4
     mallopt(trim_threshold, 2**31 - 1)
-    mallopt(mmap_threshold, 2**30)
+    mallopt(mmap_max, 0)
 
 
 def _seconds(method: Callable[[], object], wait: Callable[[], None]) -> float:
