@@ -12,7 +12,7 @@ help:
 	@echo "make quickstart   set up, get MovieLens 100K, train, evaluate, recommend (about 4 minutes)"
 	@echo "make test         set up and run the tests"
 	@echo "make lint         all static checks"
-	@echo "make bench        time the native step beside a plain torch one"
+	@echo "make bench        time the ops beside their baselines, under pytest-benchmark"
 	@echo "make clean        remove .venv, build, data and runs"
 
 setup: $(VENV)/.setup

@@ -18,7 +18,7 @@ class Roof:
 
     A float32 product of two square matrices stands for the arithmetic, since a good library brings
     it near what the processor can do; a copy larger than the caches for the memory (bytes read
-    plus bytes written).
+    plus bytes written). A roof is the best round, an op's time the median of its rounds.
     """
 
     flops_per_s: dict[int, float]
@@ -47,6 +47,6 @@ def measure_roof(thread_counts: tuple[int, ...], device: str = "cpu") -> Roof:
     for count in thread_counts:
         with threads(count):
             found = measure(methods, device)
-        flops[count] = 2 * GEMM_SIZE**3 / found["gemm"].median
-        moved[count] = 2 * COPY_BYTES / found["copy"].median
+        flops[count] = 2 * GEMM_SIZE**3 / found["gemm"].best
+        moved[count] = 2 * COPY_BYTES / found["copy"].best
     return Roof(flops, moved)

@@ -1,0 +1,81 @@
+"""What a bench reports; how long things take decides nothing here."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from mmgrec.cli.main import app
+from mmgrec.profiling import bench_report, relation_attention_cases, rq_assign_cases
+from mmgrec.profiling.cases import Case, run_case
+from mmgrec.profiling.roof import Roof
+from mmgrec.profiling.timing import measure, threads
+from mmgrec_engine.ops.work import Work
+
+ROOF = Roof({1: 1e9}, {1: 1e10})
+
+
+def case(check: object = lambda: None) -> Case:
+    return Case(
+        bench="op",
+        shape={"N": 3},
+        ours={"native": lambda: None},
+        baselines={"slow": lambda: sum(range(200_000)), "fast": lambda: sum(range(2_000))},
+        check=check,  # type: ignore[arg-type]
+        work=Work(flops=1000, bytes=100),
+        items=3,
+    )
+
+
+def test_rows_hold_ratios_to_the_strongest_baseline() -> None:
+    rows = {row["backend"]: row for row in run_case(case(), (1,), ROOF)}
+    assert set(rows) == {"native", "slow", "fast"}
+    for row in rows.values():
+        assert row["baseline"] == "fast"
+        assert row["ratio"] == pytest.approx(rows["fast"]["median_s"] / row["median_s"])
+        assert row["items_per_s"] == pytest.approx(3 / row["median_s"])
+        # 1,000 operations at 1e9 a second outlast 100 bytes at 1e10.
+        assert row["roof_share"] == pytest.approx(1e-6 / row["median_s"])
+        assert row["p99_s"] >= row["median_s"]
+    assert rows["fast"]["ratio"] == 1.0
+
+
+def test_wrong_answers_are_not_timed() -> None:
+    def wrong() -> None:
+        raise AssertionError("they differ")
+
+    with pytest.raises(AssertionError, match="they differ"):
+        list(run_case(case(wrong), (1,), ROOF))
+
+
+def test_threads_are_given_back() -> None:
+    before = torch.get_num_threads()
+    with threads(1):
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
+    assert measure({"nothing": lambda: None})["nothing"].rounds >= 7
+
+
+def test_the_report_of_small_cases(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relation_attention_cases, "USERS", 2)
+    monkeypatch.setattr(relation_attention_cases, "SHAPES", [(5, 8, "mixed")])
+    monkeypatch.setattr(rq_assign_cases, "ROWS", 300)
+    monkeypatch.setattr(rq_assign_cases, "WIDTHS", [8])
+    monkeypatch.setattr(bench_report, "measure_roof", lambda counts, _="": _roof(counts))
+    done = CliRunner().invoke(app, ["bench", "ops", "--json"])
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    assert set(report) >= {"machine", "roof", "rows"}
+    assert {row["bench"] for row in report["rows"]} == {"relation_attention", "rq_assign"}
+    backends = {row["backend"] for row in report["rows"]}
+    assert backends >= {"native", "torch_sdpa", "torch_addmm", "faiss_residual_quantizer"}
+    tables = list(bench_report.bench_tables(report))
+    assert len(tables) == 2
+    assert "gemm_gflops_1t" in bench_report.describe_machine(report)
+
+
+def _roof(counts: tuple[int, ...]) -> Roof:
+    return Roof(dict.fromkeys(counts, 1e9), dict.fromkeys(counts, 1e10))
