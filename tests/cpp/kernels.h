@@ -5,7 +5,7 @@
 
 #include "simd/dispatch.h"
 
-namespace mmgrec::MMGREC_EMULATED {
+namespace mmgrec::emulated {
 extern const Kernels kernels;
 }
 
@@ -17,8 +17,8 @@ void for_all_kernels(Test test) {
     std::printf("%s, %zu lanes\n", each->name, each->lanes);
     test(*each);
   }
-  std::printf("emulated, %zu lanes\n", MMGREC_EMULATED::kernels.lanes);
-  test(MMGREC_EMULATED::kernels);
+  std::printf("emulated, %zu lanes\n", emulated::kernels.lanes);
+  test(emulated::kernels);
 }
 
 }  // namespace mmgrec

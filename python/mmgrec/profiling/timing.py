@@ -15,9 +15,9 @@ WARM_UP = 3
 LEAST_ROUNDS = 7
 MOST_ROUNDS = 200
 SECONDS_PER_METHOD = 1.0
-SETTLE = 0.003
-"""Pause before a call, in seconds: OpenMP's threads spin for about so long after a loop and would
-take a core from whoever comes next."""
+SETTLE = 0.012
+"""Pause before a call, in seconds: OpenMP's threads spin for some milliseconds after a loop and
+would take a core from whoever comes next."""
 
 
 @dataclass(frozen=True)
