@@ -157,16 +157,23 @@ def relation_attention_reference(
     lengths: Tensor,
 ) -> Tensor:
     """Do the same as written on paper: test oracle and slowest baseline."""
-    a_q, a_k, a_v = (gates[:, i, None, None] for i in range(3))
+    weights = relation_weights(q, k, relation_q, relation_k, gates, lengths)
+    heads = weights @ (v + (gates[:, 2, None, None] * relation_v)[:, None])
+    valid = torch.arange(q.shape[2], device=q.device) < lengths[:, None]
+    return heads * valid[:, None, :, None]
+
+
+def relation_weights(
+    q: Tensor, k: Tensor, relation_q: Tensor, relation_k: Tensor, gates: Tensor, lengths: Tensor
+) -> Tensor:
+    """Return the softmax ``[B, H, L, L]`` as written on paper; 0 for keys that do not exist."""
+    a_q, a_k = (gates[:, i, None, None] for i in range(2))
     bias = a_q * a_k * (relation_q @ relation_k.transpose(1, 2))
     scores = (q @ k.transpose(2, 3) + bias[:, None]) / math.sqrt(q.shape[-1])
-    valid = torch.arange(q.shape[2], device=q.device) < lengths[:, None]
-    keys = valid[:, None, None, :]
+    keys = (torch.arange(q.shape[2], device=q.device) < lengths[:, None])[:, None, None, :]
     # The smallest finite number, not -inf: a history of length 0 must give zeros, not NaN.
     scores = scores.masked_fill(~keys, torch.finfo(scores.dtype).min)
-    weights = torch.softmax(scores, dim=-1) * keys
-    heads = weights @ (v + (a_v * relation_v)[:, None])
-    return heads * valid[:, None, :, None]
+    return torch.softmax(scores, dim=-1) * keys
 
 
 def relation_attention_packed_reference(

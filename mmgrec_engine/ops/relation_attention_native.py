@@ -18,6 +18,7 @@ from mmgrec_engine.ops.native_call import (
     needs_registered_op,
     rows,
 )
+from mmgrec_engine.ops.relation_attention import relation_weights
 
 
 def relation_attention_native(*tensors: Tensor, packed: bool) -> Tensor:
@@ -107,9 +108,9 @@ def _gradients(
 ) -> list[Tensor]:
     # Written out: autograd does not record inside an op.
     a_q, a_k, a_v = (gates[:, i, None, None] for i in range(3))
-    weights, values, grad = _recompute(
-        q, k, v, relation_q, relation_k, relation_v, gates, lengths, grad
-    )
+    weights = relation_weights(q, k, relation_q, relation_k, gates, lengths)
+    values = v + (a_v * relation_v)[:, None]
+    grad = grad * (torch.arange(q.shape[2]) < lengths[:, None])[:, None, :, None]
     d_values = weights.transpose(2, 3) @ grad
     d_weights = grad @ values.transpose(2, 3)
     delta = (weights * d_weights).sum(-1, keepdim=True)
@@ -127,28 +128,6 @@ def _gradients(
         a_v * d_shared,
         torch.stack(d_gates, 1),
     ]
-
-
-def _recompute(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    relation_q: Tensor,
-    relation_k: Tensor,
-    relation_v: Tensor,
-    gates: Tensor,
-    lengths: Tensor,
-    grad: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
-    a_q, a_k, a_v = (gates[:, i, None, None] for i in range(3))
-    scores = (
-        q @ k.transpose(2, 3) + (a_q * a_k * (relation_q @ relation_k.transpose(1, 2)))[:, None]
-    )
-    valid = torch.arange(q.shape[2]) < lengths[:, None]
-    keys = valid[:, None, None, :]
-    scores = (scores / math.sqrt(q.shape[-1])).masked_fill(~keys, torch.finfo(scores.dtype).min)
-    weights = torch.softmax(scores, dim=-1) * keys
-    return weights, v + (a_v * relation_v)[:, None], grad * valid[:, None, :, None]
 
 
 _op = torch.library.custom_op("mmgrec::relation_attention_native", _forward, mutates_args=())
