@@ -4,7 +4,10 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 
+#include <initializer_list>
 #include <stdexcept>
+#include <utility>
+#include <vector>
 
 namespace mmgrec {
 
@@ -22,7 +25,21 @@ inline void require(bool condition, const char* message) {
   if (!condition) throw std::invalid_argument(message);
 }
 
-// Binds the ops that are compiled per instruction set.
+template <class T>
+using NumpyVector = nb::ndarray<nb::numpy, T, nb::ndim<1>>;
+using NumpyCodes = nb::ndarray<nb::numpy, int32_t, nb::ndim<2>>;
+
+// Hands a vector to NumPy without a copy.
+template <class Array, class T>
+Array to_numpy(std::vector<T>&& values, std::initializer_list<size_t> shape) {
+  auto* owner = new std::vector<T>(std::move(values));
+  nb::capsule free(owner, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
+  return Array(owner->data(), shape, free);
+}
+
+// One function per part of the core, each in a file of its name.
+void bind_trie(nb::module_& module);
+void bind_constrained_topk(nb::module_& module);
 void bind_kernels(nb::module_& module);
 
 }  // namespace mmgrec

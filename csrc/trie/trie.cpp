@@ -218,6 +218,19 @@ void Trie::check_tables() const {
   }
 }
 
+CatalogView Trie::view() const {
+  CatalogView view;
+  TrieView& base = view.base;
+  base.items = static_cast<uint32_t>(header_.items);
+  base.levels = header_.levels;
+  base.dense_levels = header_.dense_levels;
+  std::ranges::copy(header_.level_sizes, base.level_sizes);
+  base.first = first_;
+  base.second = second_;
+  std::ranges::copy(tokens_, base.tokens);
+  return view;
+}
+
 uint32_t Trie::first_token(uint32_t rank) const {
   const uint32_t* end = first_ + header_.level_sizes[0] + 1;
   return static_cast<uint32_t>(std::upper_bound(first_, end, rank) - first_) - 1;

@@ -1,11 +1,7 @@
 // The prefix trie: items sorted by Rec-ID, a beam is a contiguous range of leaf ranks.
 //
-//   level 0            first[c]           u32 [K0 + 1]        first leaf whose token 0 is >= c
-//   level 1 (dense)    second[c0*K1 + c1] u32 [K0 * K1 + 1]   first leaf whose tokens are >= (c0,
-//   c1) deeper levels      tokens[t][rank]    u8 or u16 [N]       one packed token per item
-//
 // Level 1 is dense unless K0 * K1 > 4 N + 65,536: its table would then outweigh packed tokens
-// (which cost 1-2 bytes per item), as with 65,536 codes on two levels.
+// (which cost 1-2 bytes per item), as with 65,536 codes on two levels. trie_view.h has the layout.
 #pragma once
 
 #include <algorithm>
@@ -17,12 +13,11 @@
 #include <vector>
 
 #include "io/file.h"
+#include "trie/catalog.h"
 #include "trie/narrow.h"
+#include "trie/trie_view.h"
 
 namespace mmgrec {
-
-constexpr size_t kMaxLevels = 8;
-constexpr uint32_t kMaxLevelSize = 65536;
 
 // First bytes of the file and the whole description of what follows; a plain struct, little endian.
 struct TrieHeader {
@@ -39,7 +34,7 @@ struct TrieHeader {
 };
 static_assert(sizeof(TrieHeader) == 80);
 
-class Trie {
+class Trie : public Catalog {
  public:
   // Builds from unsorted tuples, row-major [items, level_sizes.size()]; order[rank] = row. Throws
   // std::invalid_argument on tokens out of range and on equal tuples.
@@ -48,6 +43,8 @@ class Trie {
   // Maps a file. Throws DamagedFile unless every size, checksum and offset is sound.
   static Trie open(const std::filesystem::path& path);
   void save(const std::filesystem::path& path) const;
+
+  CatalogView view() const override;
 
   size_t num_items() const { return header_.items; }
   size_t num_levels() const { return header_.levels; }

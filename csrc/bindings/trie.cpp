@@ -1,0 +1,78 @@
+// Binding of the prefix trie.
+#include "trie/trie.h"
+
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <utility>
+#include <vector>
+
+#include "bindings/arrays.h"
+
+using namespace nanobind::literals;
+
+namespace mmgrec {
+namespace {
+
+std::pair<Trie, NumpyVector<uint32_t>> build(In<int32_t, 2> codes,
+                                             const std::vector<uint32_t>& level_sizes) {
+  require(codes.shape(1) == level_sizes.size(), "codes need one column per level");
+  std::vector<uint32_t> order;
+  Trie trie = [&] {
+    nb::gil_scoped_release release;
+    return Trie::build({codes.data(), codes.size()}, level_sizes, order);
+  }();
+  const size_t items = order.size();
+  return {std::move(trie), to_numpy<NumpyVector<uint32_t>>(std::move(order), {items})};
+}
+
+NumpyVector<int64_t> lookup(const Trie& trie, In<int32_t, 2> codes) {
+  require(codes.shape(1) == trie.num_levels(), "codes need one column per level");
+  std::vector<int64_t> ranks(codes.shape(0));
+  for (size_t i = 0; i < ranks.size(); ++i) {
+    const size_t rank = trie.lookup(codes.data() + i * trie.num_levels());
+    ranks[i] = rank == trie.num_items() ? -1 : static_cast<int64_t>(rank);
+  }
+  const size_t count = ranks.size();
+  return to_numpy<NumpyVector<int64_t>>(std::move(ranks), {count});
+}
+
+NumpyCodes codes_of(const Trie& trie, In<int64_t, 1> ranks) {
+  std::vector<int32_t> codes(ranks.size() * trie.num_levels());
+  for (size_t i = 0; i < ranks.size(); ++i) {
+    const int64_t rank = ranks.data()[i];
+    require(rank >= 0 && rank < static_cast<int64_t>(trie.num_items()), "a rank is no leaf");
+    trie.codes(static_cast<uint32_t>(rank), codes.data() + i * trie.num_levels());
+  }
+  return to_numpy<NumpyCodes>(std::move(codes), {ranks.size(), trie.num_levels()});
+}
+
+std::vector<uint32_t> level_sizes(const Trie& trie) {
+  std::vector<uint32_t> sizes;
+  for (size_t level = 0; level < trie.num_levels(); ++level)
+    sizes.push_back(trie.level_size(level));
+  return sizes;
+}
+
+}  // namespace
+
+void bind_trie(nb::module_& module) {
+  nb::class_<Catalog>(module, "Catalog");
+  nb::class_<Trie, Catalog>(module, "Trie")
+      .def_static("build", &build, "codes"_a, "level_sizes"_a)
+      .def_static(
+          "open", [](const std::string& path) { return Trie::open(path); }, "path"_a,
+          nb::call_guard<nb::gil_scoped_release>())
+      .def(
+          "save", [](const Trie& trie, const std::string& path) { trie.save(path); }, "path"_a,
+          nb::call_guard<nb::gil_scoped_release>())
+      .def("lookup", &lookup, "codes"_a)
+      .def("codes", &codes_of, "ranks"_a)
+      .def_prop_ro("num_items", &Trie::num_items)
+      .def_prop_ro("num_levels", &Trie::num_levels)
+      .def_prop_ro("num_bytes", &Trie::num_bytes)
+      .def_prop_ro("level_sizes", &level_sizes);
+}
+
+}  // namespace mmgrec
