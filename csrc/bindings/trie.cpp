@@ -55,10 +55,16 @@ std::vector<uint32_t> level_sizes(const Trie& trie) {
   return sizes;
 }
 
+// The range of base leaves and the range of added leaves that a search begins with.
+std::vector<uint32_t> whole(const Catalog& catalog) {
+  const CatalogView view = catalog.view();
+  return {0, view.base.items, 0, view.added.items};
+}
+
 }  // namespace
 
 void bind_trie(nb::module_& module) {
-  nb::class_<Catalog>(module, "Catalog");
+  nb::class_<Catalog>(module, "Catalog").def_prop_ro("whole", &whole);
   nb::class_<Trie, Catalog>(module, "Trie")
       .def_static("build", &build, "codes"_a, "level_sizes"_a)
       .def_static(

@@ -4,49 +4,59 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "trie/trie.h"
+#include "ops/filters.h"
+#include "trie/catalog.h"
 
 namespace mmgrec {
 
-// Sorted unique leaf ranks per user, concatenated; user b has ranks[offsets[b] .. offsets[b + 1]).
-struct RankLists {
-  const int64_t* offsets = nullptr;
-  const int64_t* ranks = nullptr;
+struct Kernels;
+
+// A prefix under search. Both ranges empty: a dead beam.
+struct Beam {
+  Range base;
+  Range added;
+  float score = 0;
+  int32_t parent = 0;  // which beam of the step before it came from
+  int32_t token = 0;   // its last token
+  bool dead() const { return base.empty() && added.empty(); }
 };
 
-// Shapes: B users, M beams, K columns of the level, W beams kept, n nodes of the level, D width.
+// Node vectors: the mean item vector below every node of the level.
+//
+//   n base nodes: mean [n, D], first leaf of each [n + 1]
+//   additions and removals in between: running sums of item vectors, [added + 1, D] and
+//   [removed + 1, D], so that any range's sum is a difference; null where there are none
+struct NodeTables {
+  const float* query = nullptr;  // [B, M, D]; null: the head has no node vectors
+  const float* vectors = nullptr;
+  const int64_t* starts = nullptr;
+  size_t nodes = 0;
+  size_t width = 0;
+  const double* added_sums = nullptr;
+  const double* removed_sums = nullptr;
+};
+
+// Shapes: B users, M beams, K columns of the level, W beams kept.
 struct ConstrainedTopk {
-  const Trie* trie = nullptr;
+  CatalogView catalog;
   size_t level = 0;
-  size_t users = 0;  // B
-  size_t beams = 0;  // M
-  size_t keep = 0;   // W
-  // Inputs.
-  const int64_t* lo = nullptr;    // [B, M] leaf ranges; lo == hi is a dead beam
-  const int64_t* hi = nullptr;    // [B, M]
-  const float* scores = nullptr;  // [B, M]
+  size_t users = 0;               // B
+  size_t beams = 0;               // M
+  size_t keep = 0;                // W
+  const Beam* from = nullptr;     // [B, M]
   const float* logits = nullptr;  // [B, M, K]
   bool softmax_over_level = false;
-  // Node vectors; null when the head has none.
-  const float* node_query = nullptr;     // [B, M, D]
-  const float* node_vectors = nullptr;   // [n, D]
-  const int64_t* node_starts = nullptr;  // [n + 1]
-  size_t nodes = 0;
-  size_t node_width = 0;
-  // Filters; null pointers mean none. allow_all[b] != 0 frees user b from the allow lists.
-  RankLists deny;
-  RankLists allow;
-  const uint8_t* allow_all = nullptr;
+  NodeTables nodes;
+  const UserFilter* filters = nullptr;  // [B]; null: everybody may get every leaf that is there
   // Outputs, best first, padded with dead beams.
-  float* out_scores = nullptr;  // [B, W]
-  int32_t* out_parents = nullptr;
-  int32_t* out_tokens = nullptr;
-  int64_t* out_lo = nullptr;
-  int64_t* out_hi = nullptr;
-  float* out_best_pruned = nullptr;  // [B] best allowed child that was not kept, or -inf
+  Beam* out = nullptr;           // [B, W]
+  float* best_pruned = nullptr;  // [B] best allowed child that was not kept, or -inf
 };
 
-// Throws std::invalid_argument on a range outside the catalogue and on NaN.
-void constrained_topk(const ConstrainedTopk& step);
+// Runs on up to `threads` threads, users side by side, with the best kernels or the given ones.
+// Throws std::invalid_argument on a range outside the catalogue and on NaN, DamagedFile on a trie
+// whose tokens do not ascend below their level's size.
+void constrained_topk(const ConstrainedTopk& step, unsigned threads = 1,
+                      const Kernels* kernels = nullptr);
 
 }  // namespace mmgrec

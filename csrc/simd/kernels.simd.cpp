@@ -1,5 +1,6 @@
 // All CPU kernels of one instruction set. CMake compiles this file once per set, with its flags,
 // its namespace MMGREC_ISA and its MMGREC_LANES and MMGREC_TILE_ROWS.
+#include "ops/constrained_topk.simd.h"
 #include "ops/relation_attention.simd.h"
 #include "ops/rq_assign.simd.h"
 
@@ -9,8 +10,15 @@
 namespace mmgrec::MMGREC_ISA {
 
 extern const Kernels kernels = {
-    MMGREC_NAME(MMGREC_ISA), W,      attention_scratch, attend, packed_codebooks, pack_codebooks,
-    assign_scratch,          assign,
+    MMGREC_NAME(MMGREC_ISA),
+    W,
+    attention_scratch,
+    attend,
+    packed_codebooks,
+    pack_codebooks,
+    assign_scratch,
+    assign,
+    {list_children, gather, gather_leaves, add_dots, log_sum_exp, survivors},
 };
 
 }  // namespace mmgrec::MMGREC_ISA

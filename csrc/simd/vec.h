@@ -17,11 +17,14 @@ constexpr size_t W = MMGREC_LANES;
 
 typedef float Vec __attribute__((vector_size(4 * W)));
 typedef int32_t IVec __attribute__((vector_size(4 * W)));
+typedef uint32_t UVec __attribute__((vector_size(4 * W)));
 typedef float VecUnaligned __attribute__((vector_size(4 * W), aligned(4), may_alias));
 typedef int32_t IVecUnaligned __attribute__((vector_size(4 * W), aligned(4), may_alias));
+typedef uint32_t UVecUnaligned __attribute__((vector_size(4 * W), aligned(4), may_alias));
 
 inline Vec load(const float* from) { return *reinterpret_cast<const VecUnaligned*>(from); }
 inline IVec load(const int32_t* from) { return *reinterpret_cast<const IVecUnaligned*>(from); }
+inline UVec load(const uint32_t* from) { return *reinterpret_cast<const UVecUnaligned*>(from); }
 inline void store(float* to, Vec v) { *reinterpret_cast<VecUnaligned*>(to) = v; }
 inline void store(int32_t* to, IVec v) { *reinterpret_cast<IVecUnaligned*>(to) = v; }
 inline Vec splat(float x) { return x - Vec{}; }

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from mmgrec_engine import _native
+from mmgrec_engine.catalog.leaf_sets import LeafSet
+from mmgrec_engine.catalog.searchable import Searchable
 from mmgrec_engine.errors import RequestError
 
 Ranks = NDArray[np.int64]
@@ -15,30 +19,34 @@ Ranks = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class RankLists:
-    """Sorted unique ranks per user: user b has ``ranks[offsets[b]:offsets[b + 1]]``."""
+    """Leaf ranks per user, in any order: user b has ``ranks[offsets[b]:offsets[b + 1]]``.
+
+    In an edited catalogue the ranks of added leaves follow those of the base.
+    """
 
     offsets: Ranks
     ranks: Ranks
 
     @classmethod
-    def of(cls, lists: Sequence[Ranks], num_items: int) -> RankLists:
-        """Sort, deduplicate and concatenate lists of ranks.
+    def of(cls, lists: Sequence[Ranks], num_leaves: int) -> RankLists:
+        """Concatenate lists of ranks.
 
         Raises
         ------
         RequestError
             A rank is no leaf.
         """
-        unique = [np.unique(np.asarray(ranks, dtype=np.int64)) for ranks in lists]
-        for user, ranks in enumerate(unique):
-            if len(ranks) and (ranks[0] < 0 or ranks[-1] >= num_items):
-                raise RequestError(
-                    f"the filter of user {user} names a rank that is no item",
-                    value=int(ranks[0] if ranks[0] < 0 else ranks[-1]),
-                    allowed=f"0 to {num_items - 1}",
-                )
-        offsets = np.cumsum([0, *(len(ranks) for ranks in unique)], dtype=np.int64)
-        return cls(offsets, np.concatenate([*unique, np.zeros(0, np.int64)]))
+        offsets = np.cumsum([0, *(len(ranks) for ranks in lists)], dtype=np.int64)
+        ranks = np.concatenate([*lists, np.zeros(0, np.int64)]).astype(np.int64, copy=False)
+        outside = np.flatnonzero((ranks < 0) | (ranks >= num_leaves))
+        if len(outside):
+            user = int(np.searchsorted(offsets, outside[0], side="right")) - 1
+            raise RequestError(
+                f"the filter of user {user} names a rank that is no item",
+                value=int(ranks[outside[0]]),
+                allowed=f"0 to {num_leaves - 1}",
+            )
+        return cls(offsets, ranks)
 
     def of_user(self, user: int) -> Ranks:
         """Return one user's ranks."""
@@ -46,33 +54,99 @@ class RankLists:
 
 
 @dataclass(frozen=True)
-class RankFilter:
-    """Denied ranks per user, and optionally allowed ranks (deny wins where both name an item).
+class NamedSet:
+    """The leaves that a named filter lets through, one set per segment of the catalogue."""
 
-    ``allow_all`` ``[B]`` uint8: 1 for users whose allow list does not apply.
+    base: LeafSet
+    added: LeafSet
+
+    def mask(self) -> NDArray[np.bool_]:
+        """Return ``[leaves]``: which leaves the set holds."""
+        parts = [part.contains(np.arange(part.size)) for part in (self.base, self.added)]
+        return np.concatenate(parts)
+
+
+@dataclass(frozen=True)
+class RankFilter:
+    """What a batch may get: in the named set, on the allow list, and not on the deny list.
+
+    ``deny``, ``allow``: leaf ranks per user; deny wins where both name an item. ``allow_all``
+    ``[B]`` uint8: 1 for users whose allow list does not apply. ``sets``: named sets;
+    ``set_of_user`` ``[B]`` int32: which of them applies to a user, -1 for none.
     """
 
     deny: RankLists
     allow: RankLists | None
     allow_all: NDArray[np.uint8]
+    sets: tuple[NamedSet, ...] = ()
+    set_of_user: NDArray[np.int32] | None = None
+    _prepared: dict[int, tuple[Searchable, _native.Filters]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @classmethod
     def from_lists(
-        cls, deny: Sequence[Ranks], allow: Sequence[Ranks | None] | None, num_items: int
+        cls,
+        deny: Sequence[Ranks],
+        allow: Sequence[Ranks | None] | None,
+        num_leaves: int,
+        *,
+        named: NamedSet | None = None,
     ) -> RankFilter:
-        """Build a filter from one deny list and one allow list (None: everything) per user."""
+        """Build filters from one deny list and one allow list (None: everything) per user.
+
+        ``named`` applies to all of them.
+        """
+        sets = () if named is None else (named,)
+        set_of_user = None if named is None else np.zeros(len(deny), np.int32)
+        denied = RankLists.of(deny, num_leaves)
         if allow is None:
-            return cls(RankLists.of(deny, num_items), None, np.ones(len(deny), np.uint8))
+            return cls(denied, None, np.ones(len(deny), np.uint8), sets, set_of_user)
         nothing = np.zeros(0, np.int64)
         lists = [nothing if ranks is None else ranks for ranks in allow]
         free = np.array([ranks is None for ranks in allow], np.uint8)
-        return cls(RankLists.of(deny, num_items), RankLists.of(lists, num_items), free)
+        return cls(denied, RankLists.of(lists, num_leaves), free, sets, set_of_user)
 
-    def mask(self, user: int, num_items: int) -> NDArray[np.bool_]:
-        """Return ``[N]``: which leaves this user may get (for small catalogues and tests)."""
-        allowed = np.ones(num_items, bool)
+    @property
+    def num_users(self) -> int:
+        """Size of the batch."""
+        return len(self.allow_all)
+
+    def mask(self, user: int, num_leaves: int) -> NDArray[np.bool_]:
+        """Return ``[leaves]``: what this user may get (for small catalogues and tests)."""
+        allowed = np.ones(num_leaves, bool)
+        if self.set_of_user is not None and self.set_of_user[user] >= 0:
+            allowed &= self.sets[self.set_of_user[user]].mask()
         if self.allow is not None and not self.allow_all[user]:
-            allowed[:] = False
-            allowed[self.allow.of_user(user)] = True
+            listed = np.zeros(num_leaves, bool)
+            listed[self.allow.of_user(user)] = True
+            allowed &= listed
         allowed[self.deny.of_user(user)] = False
         return allowed
+
+    def prepared(self, catalog: Searchable) -> _native.Filters:
+        """Return the form that the search wants; made once per catalogue, then kept.
+
+        ::
+
+            lists are sorted and get a directory, so that "how many below this prefix" is two short
+            lookups; bitmaps are taken as they are
+        """
+        known = self._prepared.get(id(catalog))
+        if known is None:
+            allow = self.allow
+            native = _native.Filters.make(
+                catalog.native,
+                self.num_users,
+                self.deny.offsets,
+                self.deny.ranks,
+                None if allow is None else allow.offsets,
+                None if allow is None else allow.ranks,
+                None if allow is None else self.allow_all,
+                [(s.base.words, s.base.counts, s.added.words, s.added.counts) for s in self.sets],
+                self.set_of_user,
+                threads=torch.get_num_threads(),
+            )
+            # The catalogue is kept as well, so that no other one can take over its id.
+            known = self._prepared[id(catalog)] = (catalog, native)
+        return known[1]

@@ -21,6 +21,7 @@ class Trie:
     def __init__(self, native: _native.Trie) -> None:
         self.native = native
         self.num_items: int = native.num_items
+        self.num_leaves: int = native.num_items
         self.num_levels: int = native.num_levels
         self.level_sizes: list[int] = list(native.level_sizes)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmgrec_engine.catalog.filters import RankFilter
 from mmgrec_engine.catalog.nodes import NodeVectors
-from mmgrec_engine.catalog.trie import Trie
+from mmgrec_engine.catalog.searchable import Searchable
 from mmgrec_engine.models.decoder import Memory
 from mmgrec_engine.models.recommender import Recommender
 from mmgrec_engine.ops.constrained_topk import Beams, BeamStep, Nodes, constrained_topk
@@ -22,8 +22,9 @@ from mmgrec_engine.ops.constrained_topk import Beams, BeamStep, Nodes, constrain
 class SearchResult:
     """Best items per user, best first.
 
-    ``ranks`` ``[B, k]`` leaf ranks, -1 where fewer than k items are allowed. ``scores`` ``[B, k]``
-    log-probabilities, -inf there. ``certified`` ``[B]``: no item outside the result scores higher.
+    ``ranks`` ``[B, k]`` leaf ranks (added ones numbered after the base), -1 where fewer than k
+    items are allowed. ``scores`` ``[B, k]`` log-probabilities, -inf there. ``certified`` ``[B]``:
+    no item outside the result scores higher.
     """
 
     ranks: Tensor
@@ -41,7 +42,7 @@ class _State:
 @torch.no_grad()
 def beam_search(
     model: Recommender,
-    trie: Trie,
+    catalog: Searchable,
     nodes: NodeVectors | None,
     memory: Memory,
     *,
@@ -60,7 +61,7 @@ def beam_search(
 
     Parameters
     ----------
-    model, trie, nodes
+    model, catalog, nodes
         The recommender, its catalogue and (for a head with node vectors) the node tables.
     memory : Memory
         The users' encoded histories.
@@ -72,11 +73,16 @@ def beam_search(
         Of `constrained_topk`.
     """
     width = max(beam_width, k)
-    state = _start(len(memory.lengths), trie.num_items, memory.lengths.device)
-    for level in range(trie.num_levels):
+    users, device = len(memory.lengths), memory.lengths.device
+    state = _State(
+        Beams.whole(catalog, users, device),
+        prefix=torch.zeros(users, 1, 0, dtype=torch.int64, device=device),
+        best_pruned=torch.full((users,), float("-inf"), device=device),
+    )
+    for level in range(catalog.num_levels):
         hidden = model.decoder(state.prefix, memory)[:, :, -1]
         step = constrained_topk(
-            trie,
+            catalog,
             level,
             state.beams,
             model.head.logits(level, hidden),
@@ -87,14 +93,7 @@ def beam_search(
             backend=backend,
         )
         state = _advance(state, step)
-    return _finish(state, k)
-
-
-def _start(users: int, num_items: int, device: torch.device) -> _State:
-    whole = torch.full((users, 1), num_items, dtype=torch.int64, device=device)
-    beams = Beams(torch.zeros_like(whole), whole, torch.zeros(users, 1, device=device))
-    prefix = torch.zeros(users, 1, 0, dtype=torch.int64, device=device)
-    return _State(beams, prefix, torch.full((users,), float("-inf"), device=device))
+    return _finish(state, k, catalog)
 
 
 def _nodes_of(
@@ -111,11 +110,11 @@ def _advance(state: _State, step: BeamStep) -> _State:
     parents = step.parents.long()[:, :, None].expand(-1, -1, state.prefix.shape[2])
     prefix = torch.cat([state.prefix.gather(1, parents), step.tokens.long()[:, :, None]], dim=2)
     best_pruned = torch.maximum(state.best_pruned, step.best_pruned)
-    return _State(Beams(step.lo, step.hi, step.scores), prefix, best_pruned)
+    return _State(step.beams, prefix, best_pruned)
 
 
-def _finish(state: _State, k: int) -> SearchResult:
+def _finish(state: _State, k: int, catalog: Searchable) -> SearchResult:
     beams = state.beams
-    ranks = torch.where(beams.hi > beams.lo, beams.lo, -1)[:, :k]
     scores = beams.scores[:, :k]
-    return SearchResult(ranks, scores, certified=scores[:, -1] >= state.best_pruned)
+    leaves = beams.leaves(catalog)[:, :k]
+    return SearchResult(leaves, scores, certified=scores[:, -1] >= state.best_pruned)

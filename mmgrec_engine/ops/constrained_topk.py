@@ -6,14 +6,16 @@ Shapes: B users, M beams, K columns of the level, W beams kept, n nodes of the l
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mmgrec_engine import _native
 from mmgrec_engine.catalog.filters import RankFilter
+from mmgrec_engine.catalog.searchable import Searchable
 from mmgrec_engine.catalog.trie import Trie
 from mmgrec_engine.errors import BackendError, ConfigError
 from mmgrec_engine.ops.native_call import array, named_errors
@@ -23,23 +25,28 @@ from mmgrec_engine.ops.native_call import array, named_errors
 class Nodes:
     """Node vectors of a level.
 
-    ``query`` ``[B, M, D]``; ``vectors`` ``[n, D]`` float32; ``starts`` ``[n + 1]`` int64: first
-    leaf of every node.
+    ``query`` ``[B, M, D]``; ``vectors`` ``[n, D]`` float32: mean item vector below every base node;
+    ``starts`` ``[n + 1]`` int64: its first leaf. For an edited catalogue, running sums of item
+    vectors, so that a range's sum is a difference: ``added_sums`` ``[added + 1, D]`` float64 over
+    the added leaves, ``removed_sums`` ``[removed + 1, D]`` over the removed ones.
     """
 
     query: Tensor
     vectors: Tensor
     starts: Tensor
+    added_sums: Tensor | None = None
+    removed_sums: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class BeamStep:
     """Beams after a step, best first, all ``[B, W]``, padded with dead beams.
 
-    A dead beam has score -inf and lo == hi.
+    A dead beam has score -inf and no leaves.
 
-    ``scores`` float32, ``parents`` and ``tokens`` int32, ``lo`` and ``hi`` int64 leaf ranges.
-    ``best_pruned`` ``[B]``: the highest score among allowed children that were not kept, or -inf.
+    ``scores`` float32, ``parents`` and ``tokens`` int32, ``lo`` and ``hi`` int64 ranges of base
+    leaves, ``added`` ``[B, W, 2]`` ranges of added leaves. ``best_pruned`` ``[B]``: the highest
+    score among allowed children that were not kept, or -inf.
     """
 
     scores: Tensor
@@ -47,20 +54,57 @@ class BeamStep:
     tokens: Tensor
     lo: Tensor
     hi: Tensor
+    added: Tensor
     best_pruned: Tensor
+
+    @property
+    def beams(self) -> Beams:
+        """The beams of the next step."""
+        return Beams(self.lo, self.hi, self.scores, self.added)
 
 
 @dataclass(frozen=True)
 class Beams:
-    """Beams before a step, all ``[B, M]``: leaf ranges (int64; lo == hi is dead) and scores."""
+    """Beams before a step, all ``[B, M]``: ranges of base leaves (int64) and scores.
+
+    ``added`` ``[B, M, 2]``: ranges of added leaves; None where the catalogue has none.
+    """
 
     lo: Tensor
     hi: Tensor
     scores: Tensor
+    added: Tensor | None = None
+
+    @classmethod
+    def whole(cls, catalog: Searchable, users: int, device: torch.device | str = "cpu") -> Beams:
+        """Return the beams that a search begins with: everything, score 0."""
+        lo, hi, added_lo, added_hi = catalog.native.whole
+        root = torch.tensor([[lo, hi, added_lo, added_hi]] * users, device=device).view(users, 1, 4)
+        scores = torch.zeros(users, 1, device=device)
+        return cls(root[:, :, 0], root[:, :, 1], scores, root[:, :, 2:])
+
+    def leaves(self, catalog: Searchable) -> Tensor:
+        """Return ``[B, M]``: the first leaf of every beam, -1 for a dead one.
+
+        Added leaves are numbered after those of the base.
+        """
+        first = torch.where(self.hi > self.lo, self.lo, -1)
+        if self.added is None:
+            return first
+        added_lo, added_hi = self.added.unbind(2)
+        base_leaves = catalog.native.whole[1]
+        return torch.where((first < 0) & (added_hi > added_lo), base_leaves + added_lo, first)
+
+    @property
+    def ranges(self) -> Tensor:
+        """``[B, M, 4]``: base and added ranges side by side."""
+        lo, hi = self.lo[:, :, None], self.hi[:, :, None]
+        added = self.added if self.added is not None else torch.cat([torch.zeros_like(lo)] * 2, 2)
+        return torch.cat([lo, hi, added], dim=2)
 
 
 def constrained_topk(
-    trie: Trie,
+    catalog: Searchable,
     level: int,
     beams: Beams,
     logits: Tensor,
@@ -83,8 +127,8 @@ def constrained_topk(
 
     Parameters
     ----------
-    trie : Trie
-        The catalogue.
+    catalog : Trie or Snapshot
+        The catalogue. A token leads on while a leaf that was not removed is below it.
     level : int
         Which token comes next, from 0.
     beams : Beams
@@ -115,18 +159,18 @@ def constrained_topk(
         )
     if normalise not in ("catalogue", "full"):
         raise ConfigError("normalise is unknown", value=normalise, allowed="catalogue, full")
-    if width < 1 or not 0 <= level < trie.num_levels:
+    if width < 1 or not 0 <= level < catalog.num_levels:
         raise ConfigError(
             "constrained_topk: width or level is out of range",
             value=f"width {width}, level {level}",
-            allowed=f"width from 1, level 0 to {trie.num_levels - 1}",
+            allowed=f"width from 1, level 0 to {catalog.num_levels - 1}",
         )
     run = _native_step if backend == "native" else constrained_topk_reference
-    return run(trie, level, beams, logits, width, nodes, filters, normalise)
+    return run(catalog, level, beams, logits, width, nodes, filters, normalise)
 
 
 def constrained_topk_reference(
-    trie: Trie,
+    catalog: Searchable,
     level: int,
     beams: Beams,
     logits: Tensor,
@@ -135,13 +179,25 @@ def constrained_topk_reference(
     filters: RankFilter | None,
     normalise: str,
 ) -> BeamStep:
-    """Do the same in plain loops over the sorted Rec-IDs: test oracle and slowest baseline."""
-    codes = trie.codes()
+    """Do the same in plain loops over the sorted Rec-IDs: test oracle and slowest baseline.
+
+    Raises
+    ------
+    BackendError
+        The catalogue has edits; build a trie of its items for the reference.
+    """
+    if not isinstance(catalog, Trie):
+        raise BackendError(
+            "the reference step knows no edited catalogue",
+            value=type(catalog).__name__,
+            allowed="a Trie",
+        )
+    codes = catalog.codes()
     rows = []
     for user in range(len(beams.lo)):
-        allowed = np.ones(trie.num_items, bool)
+        allowed = np.ones(catalog.num_items, bool)
         if filters is not None:
-            allowed = filters.mask(user, trie.num_items)
+            allowed = filters.mask(user, catalog.num_items)
         candidates = []
         for beam in range(beams.lo.shape[1]):
             lo, hi = int(beams.lo[user, beam]), int(beams.hi[user, beam])
@@ -151,7 +207,7 @@ def constrained_topk_reference(
             query = (user, beam, nodes) if nodes else None
             log_probs = _child_log_probs(logits[user, beam], ranges, query, normalise)
             for (token, start, end), log_prob in zip(ranges, log_probs.tolist(), strict=True):
-                score = float(beams.scores[user, beam]) + log_prob
+                score = float(beams.scores[user, beam]) + min(0.0, log_prob)
                 if allowed[start:end].any() and score > float("-inf"):
                     candidates.append((-score, start, end, beam, token))
         rows.append(sorted(candidates))
@@ -203,12 +259,13 @@ def _empty_step(users: int, width: int) -> BeamStep:
         tokens=torch.zeros(shape, dtype=torch.int32),
         lo=torch.zeros(shape, dtype=torch.int64),
         hi=torch.zeros(shape, dtype=torch.int64),
+        added=torch.zeros(*shape, 2, dtype=torch.int64),
         best_pruned=torch.full((users,), float("-inf")),
     )
 
 
 def _native_step(
-    trie: Trie,
+    catalog: Searchable,
     level: int,
     beams: Beams,
     logits: Tensor,
@@ -217,30 +274,44 @@ def _native_step(
     filters: RankFilter | None,
     normalise: str,
 ) -> BeamStep:
-    step = _empty_step(len(beams.lo), width)
-    allow = filters.allow if filters else None
+    users = len(beams.lo)
+    scores = torch.empty(users, width)
+    origin = torch.empty(users, width, 2, dtype=torch.int32)
+    ranges = torch.empty(users, width, 4, dtype=torch.int64)
+    best_pruned = torch.empty(users)
     with named_errors("constrained_topk"):
         _native.constrained_topk(
-            trie.native,
+            catalog.native,
             level,
-            array(beams.lo),
-            array(beams.hi),
+            array(beams.ranges),
             array(beams.scores),
             array(logits),
             normalise == "full",
-            node_query=array(nodes.query) if nodes else None,
-            node_vectors=array(nodes.vectors) if nodes else None,
-            node_starts=array(nodes.starts) if nodes else None,
-            deny_offsets=filters.deny.offsets if filters else None,
-            deny_ranks=filters.deny.ranks if filters else None,
-            allow_offsets=allow.offsets if allow else None,
-            allow_ranks=allow.ranks if allow else None,
-            allow_all=filters.allow_all if filters and allow else None,
-            out_scores=array(step.scores),
-            out_parents=array(step.parents),
-            out_tokens=array(step.tokens),
-            out_lo=array(step.lo),
-            out_hi=array(step.hi),
-            out_best_pruned=array(step.best_pruned),
+            **node_arrays(nodes),
+            filters=filters.prepared(catalog) if filters else None,
+            out_scores=array(scores),
+            out_origin=array(origin),
+            out_ranges=array(ranges),
+            out_best_pruned=array(best_pruned),
+            threads=torch.get_num_threads(),
         )
+    step = BeamStep(
+        scores,
+        origin[:, :, 0],
+        origin[:, :, 1],
+        ranges[:, :, 0],
+        ranges[:, :, 1],
+        ranges[:, :, 2:],
+        best_pruned,
+    )
     return BeamStep(**{name: value.to(logits.device) for name, value in vars(step).items()})
+
+
+def node_arrays(nodes: Nodes | None) -> dict[str, NDArray[Any] | None]:
+    """Return the node tables as the core takes them."""
+    names = ("query", "vectors", "starts", "added_sums", "removed_sums")
+    found = {name: getattr(nodes, name) if nodes else None for name in names}
+    return {
+        name if name.endswith("sums") else f"node_{name}": None if x is None else array(x)
+        for name, x in found.items()
+    }

@@ -13,11 +13,12 @@ def ranks(*values: int) -> np.ndarray:
     return np.array(values, np.int64)
 
 
-def test_lists_are_sorted_and_deduplicated() -> None:
+def test_lists_are_concatenated() -> None:
     made = RankFilter.from_lists([ranks(3, 1, 3), ranks()], None, 5)
-    assert made.deny.offsets.tolist() == [0, 2, 2]
-    assert made.deny.ranks.tolist() == [1, 3]
+    assert made.deny.offsets.tolist() == [0, 3, 3]
+    assert made.deny.of_user(0).tolist() == [3, 1, 3]
     assert made.allow is None
+    assert made.mask(0, 5).tolist() == [True, False, True, False, True]
 
 
 def test_mask_deny_wins_over_allow() -> None:

@@ -1,93 +1,243 @@
-// One step on a catalogue small enough to work out by hand; the Python tests hold it against the
-// reference.
+// One step on a catalogue small enough to work out by hand, and every instruction set against plain
+// loops; the Python tests hold the step against the reference.
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
+#include <random>
+#include <set>
+#include <stdexcept>
 #include <vector>
 
 #include "check.h"
+#include "io/file.h"
+#include "kernels.h"
+#include "ops/beam_selection.h"
 #include "ops/constrained_topk.h"
+#include "ops/prepared_filters.h"
+#include "trie/trie.h"
 
 namespace {
+
+using mmgrec::Beam;
+using mmgrec::Kernels;
+using mmgrec::Range;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 struct Result {
-  std::vector<float> scores, best_pruned;
-  std::vector<int32_t> parents, tokens;
-  std::vector<int64_t> lo, hi;
+  std::vector<Beam> beams;
+  std::vector<float> best_pruned;
 };
 
-Result run(mmgrec::ConstrainedTopk step, size_t keep) {
-  const size_t count = step.users * keep;
-  Result result{std::vector<float>(count),   std::vector<float>(step.users),
-                std::vector<int32_t>(count), std::vector<int32_t>(count),
-                std::vector<int64_t>(count), std::vector<int64_t>(count)};
+Result run(mmgrec::ConstrainedTopk step, size_t keep, const Kernels* kernels = nullptr) {
+  Result result{std::vector<Beam>(step.users * keep), std::vector<float>(step.users)};
   step.keep = keep;
-  step.out_scores = result.scores.data();
-  step.out_best_pruned = result.best_pruned.data();
-  step.out_parents = result.parents.data();
-  step.out_tokens = result.tokens.data();
-  step.out_lo = result.lo.data();
-  step.out_hi = result.hi.data();
-  mmgrec::constrained_topk(step);
+  step.out = result.beams.data();
+  step.best_pruned = result.best_pruned.data();
+  mmgrec::constrained_topk(step, 1, kernels);
   return result;
 }
 
 bool close(float a, double b) { return std::abs(a - b) < 1e-6; }
 
-}  // namespace
-
-int main() {
-  // Items (0,0) (0,2) (2,1): tokens 0 and 2 exist on level 0, two leaves and one leaf below them.
+// Items (0,0) (0,2) (2,1): tokens 0 and 2 exist on level 0, two leaves and one leaf below them.
+void check_by_hand() {
   const std::vector<int32_t> codes{0, 0, 0, 2, 2, 1};
   const std::vector<uint32_t> sizes{3, 3};
   std::vector<uint32_t> order;
   const mmgrec::Trie trie = mmgrec::Trie::build(codes, sizes, order);
 
-  const std::vector<int64_t> lo{0}, hi{3};
-  const std::vector<float> scores{-1}, logits{0, 5, 0};
+  Beam root{{0, 3}, {}, -1, 0, 0};
+  const std::vector<float> logits{0, 5, 0};
   mmgrec::ConstrainedTopk step;
-  step.trie = &trie;
+  step.catalog = trie.view();
   step.users = step.beams = 1;
-  step.lo = lo.data();
-  step.hi = hi.data();
-  step.scores = scores.data();
+  step.from = &root;
   step.logits = logits.data();
 
   // Token 1 leads to no item, so both others get 1/2; the tie goes to the smaller leaf rank.
   Result best = run(step, 1);
-  CHECK(best.tokens[0] == 0 && best.lo[0] == 0 && best.hi[0] == 2);
-  CHECK(close(best.scores[0], -1 + std::log(0.5)) && close(best.best_pruned[0], best.scores[0]));
+  CHECK(best.beams[0].token == 0 && best.beams[0].base.lo == 0 && best.beams[0].base.hi == 2);
+  CHECK(close(best.beams[0].score, -1 + std::log(0.5)));
+  CHECK(best.best_pruned[0] == best.beams[0].score);
 
   // Over the whole level, token 1 takes its share although it leads nowhere.
   step.softmax_over_level = true;
   best = run(step, 3);
-  CHECK(close(best.scores[0], -1 - std::log(2 + std::exp(5.0))));
-  CHECK(best.tokens[1] == 2 && best.scores[2] == -kInfinity && best.lo[2] == best.hi[2]);
+  CHECK(close(best.beams[0].score, -1 - std::log(2 + std::exp(5.0))));
+  CHECK(best.beams[1].token == 2 && best.beams[2].score == -kInfinity && best.beams[2].dead());
   CHECK(best.best_pruned[0] == -kInfinity);
   step.softmax_over_level = false;
 
   // Both leaves below token 0 denied: it goes, and the other's probability does not change.
-  const std::vector<int64_t> deny_offsets{0, 2}, denied{0, 1};
-  step.deny = {deny_offsets.data(), denied.data()};
+  const std::vector<int64_t> deny_offsets{0, 2}, denied{1, 0};
+  mmgrec::FilterRequest request;
+  request.users = 1;
+  request.deny = {deny_offsets.data(), denied.data()};
+  const mmgrec::PreparedFilters deny(step.catalog, request, 1);
+  step.filters = deny.data();
   best = run(step, 2);
-  CHECK(best.tokens[0] == 2 && close(best.scores[0], -1 + std::log(0.5)));
-  CHECK(best.scores[1] == -kInfinity);
+  CHECK(best.beams[0].token == 2 && close(best.beams[0].score, -1 + std::log(0.5)));
+  CHECK(best.beams[1].score == -kInfinity);
 
   // Allowed and denied at once: deny wins.
   const std::vector<int64_t> allow_offsets{0, 1}, allowed{1};
   const std::vector<uint8_t> restricted{0};
-  step.allow = {allow_offsets.data(), allowed.data()};
-  step.allow_all = restricted.data();
-  CHECK(run(step, 1).scores[0] == -kInfinity);
-  step.deny = {};
-  CHECK(run(step, 2).tokens[0] == 0);
+  request.allow = {allow_offsets.data(), allowed.data()};
+  request.allow_all = restricted.data();
+  const mmgrec::PreparedFilters both(step.catalog, request, 1);
+  step.filters = both.data();
+  CHECK(run(step, 1).beams[0].score == -kInfinity);
+  step.filters = nullptr;
 
-  const std::vector<int64_t> beyond{4};
-  step.hi = beyond.data();
+  root.base.hi = 4;
   CHECK_THROWS(run(step, 1), std::invalid_argument);
-  step.hi = hi.data();
-  const std::vector<float> nan{NAN, 0, 0};
-  step.logits = nan.data();
-  CHECK_THROWS(run(step, 1), std::invalid_argument);
+  root.base.hi = 3;
+  for (const float bad : {std::nanf(""), kInfinity}) {
+    const std::vector<float> wrong{bad, 0, 0};
+    step.logits = wrong.data();
+    CHECK_THROWS(run(step, 1), std::invalid_argument);
+  }
+  const std::vector<int64_t> beyond{3};
+  request.deny = {allow_offsets.data(), beyond.data()};
+  CHECK_THROWS(mmgrec::PreparedFilters(step.catalog, request, 1), std::invalid_argument);
+}
+
+// Children listed by the kernels equal those that `for_each_child` visits.
+void check_listing(const mmgrec::StepKernels& kernels, const std::vector<uint32_t>& sizes,
+                   size_t items, double power, unsigned seed) {
+  std::mt19937 random(seed);
+  std::set<std::vector<int32_t>> tuples;
+  for (size_t i = 0; i < items; ++i) {
+    std::vector<int32_t> tuple;
+    for (const uint32_t size : sizes) {
+      const double u = std::uniform_real_distribution<>()(random);
+      tuple.push_back(static_cast<int32_t>(std::pow(u, power) * size));
+    }
+    tuples.insert(tuple);
+  }
+  std::vector<int32_t> codes;
+  for (const auto& tuple : tuples) codes.insert(codes.end(), tuple.begin(), tuple.end());
+  std::vector<uint32_t> order;
+  const mmgrec::Trie trie = mmgrec::Trie::build(codes, sizes, order);
+  std::vector<uint32_t> tokens(70000), starts(70000);
+  std::vector<Range> ranges{{0, static_cast<uint32_t>(trie.num_items())}};
+  for (size_t level = 0; level < sizes.size(); ++level) {
+    std::vector<Range> next;
+    for (const Range range : ranges) {
+      const size_t count =
+          kernels.list_children(trie.view().base, level, range, {tokens.data(), starts.data()});
+      size_t i = 0;
+      trie.for_each_child(range, level, [&](uint32_t token, Range child) {
+        CHECK(i < count && tokens[i] == token);
+        CHECK(starts[i] == child.lo && starts[i + 1] == child.hi);
+        next.push_back(child);
+        ++i;
+      });
+      CHECK(i == count);
+    }
+    ranges = next;
+  }
+}
+
+// Damaged tokens are found, and a damaged offset does not lead out of the parent's range.
+void check_damage(const mmgrec::StepKernels& kernels) {
+  std::vector<uint32_t> tokens(64), starts(64);
+  mmgrec::TrieView view;
+  view.items = 20;
+  view.levels = 2;
+  view.dense_levels = 1;
+  view.level_sizes[0] = 3;
+  view.level_sizes[1] = 9;
+  std::vector<uint8_t> leaves(20);
+  for (size_t i = 0; i < leaves.size(); ++i) leaves[i] = static_cast<uint8_t>(i / 4);
+  view.tokens[1] = leaves.data();
+  const std::vector<uint32_t> wild{7, 4000000000u, 3, 11};
+  view.first = wild.data();
+  const size_t count = kernels.list_children(view, 0, {2, 9}, {tokens.data(), starts.data()});
+  for (size_t i = 0; i <= count; ++i) CHECK(starts[i] >= 2 && starts[i] <= 9);
+  CHECK(kernels.list_children(view, 1, {0, 20}, {tokens.data(), starts.data()}) == 5);
+  for (const uint8_t wrong : {9, 255, 0}) {
+    leaves[13] = wrong;
+    CHECK(kernels.list_children(view, 1, {0, 20}, {tokens.data(), starts.data()}) ==
+          mmgrec::kDamaged);
+  }
+}
+
+void check_arithmetic(const mmgrec::StepKernels& kernels) {
+  std::mt19937 random(3);
+  std::normal_distribution<float> normal(0, 4);
+  for (const size_t count : {0, 1, 2, 7, 8, 9, 16, 33, 64, 65, 130, 1000}) {
+    std::vector<float> x(count + mmgrec::kChildPadding), y;
+    for (float& value : x) value = normal(random);
+    if (count > 3) x[2] = -kInfinity;
+    double sum = 0;
+    for (size_t i = 0; i < count; ++i) sum += std::exp(double{x[i]});
+    const float total = kernels.log_sum_exp(x.data(), count);
+    CHECK(count == 0 ? total == -kInfinity : std::abs(total - std::log(sum)) < 2e-6 * count + 1e-6);
+    y = x;
+    std::vector<uint32_t> found(count + mmgrec::kChildPadding);
+    const size_t kept = kernels.survivors(x.data(), count, -2, total, -8, found.data());
+    size_t expected = 0;
+    for (size_t i = 0; i < count; ++i) {
+      const float score = -2 + std::min(0.0f, y[i] - total);
+      CHECK(x[i] == score);
+      if (score >= -8) CHECK(found[expected++] == i);
+    }
+    CHECK(kept == expected);
+  }
+  std::vector<float> nan(20 + mmgrec::kChildPadding, 1);
+  nan[13] = std::nanf("");
+  CHECK(std::isnan(kernels.log_sum_exp(nan.data(), 20)));
+  for (const size_t width : {1, 4, 7, 8, 16, 31, 64, 100}) {
+    std::vector<float> query(width), rows(3 * width), x{1, 2, 3};
+    for (float& value : query) value = normal(random);
+    for (float& value : rows) value = normal(random);
+    kernels.add_dots(query.data(), rows.data(), 3, width, x.data());
+    for (size_t i = 0; i < 3; ++i) {
+      double dot = static_cast<double>(i) + 1;
+      for (size_t d = 0; d < width; ++d) dot += double{query[d]} * rows[i * width + d];
+      CHECK(std::abs(x[i] - dot) < 1e-3);
+    }
+  }
+}
+
+void check_selection() {
+  std::mt19937 random(5);
+  for (const size_t wanted : {1, 2, 10, 300}) {
+    std::vector<Beam> all;
+    mmgrec::BeamSelection best;
+    best.reset(wanted);
+    for (uint32_t i = 0; i < 2000; ++i) {
+      // Few distinct scores, so that ties are everywhere; 0 and -0 are one score.
+      const float score = -static_cast<float>(random() % 50) * (i % 2 ? 1.0f : 0.5f);
+      const Beam beam{{i, i + 1}, {}, score, 0, 0};
+      all.push_back(beam);
+      if (score >= best.least()) best.push(beam);
+    }
+    std::ranges::sort(all, [](const Beam& a, const Beam& b) {
+      return a.score != b.score ? a.score > b.score : a.base.lo < b.base.lo;
+    });
+    best.sort();
+    CHECK(best.size() == wanted);
+    for (size_t i = 0; i < wanted; ++i) CHECK(best[i].base.lo == all[i].base.lo);
+  }
+}
+
+}  // namespace
+
+int main() {
+  check_by_hand();
+  check_selection();
+  mmgrec::for_all_kernels([](const Kernels& kernels) {
+    check_listing(kernels.step, {7, 5, 3}, 60, 1, 1);
+    check_listing(kernels.step, {256, 256, 256}, 20000, 3, 2);
+    check_listing(kernels.step, {16, 4, 300, 65536}, 5000, 4, 3);
+    check_listing(kernels.step, {2, 2, 200, 9}, 3000, 8, 4);
+    check_listing(kernels.step, {5000, 5000, 3}, 500, 2, 5);  // second level not dense
+    check_listing(kernels.step, {1, 1}, 1, 1, 6);
+    check_damage(kernels.step);
+    check_arithmetic(kernels.step);
+  });
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -10,7 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmgrec_engine.catalog.filters import RankFilter
+from mmgrec_engine.catalog.filters import NamedSet, RankFilter
+from mmgrec_engine.catalog.leaf_sets import LeafSet
 from mmgrec_engine.catalog.nodes import NodeVectors
 from mmgrec_engine.catalog.trie import Trie
 from mmgrec_engine.errors import BackendError, ConfigError
@@ -51,6 +53,16 @@ def random_filters(
     allow = None
     if kind == "allow":
         allow = [rng.integers(0, n, 1 + n // 3) if u % 2 else None for u in range(users)]
+    if kind == "named":
+        sets = tuple(
+            NamedSet(LeafSet.of(rng.integers(0, n, size), n), LeafSet.all(0))
+            for size in (0, 1 + n // 5, 3 * n)
+        )
+        lists = RankFilter.from_lists(deny, None, n)
+        chosen = np.array([u % 4 - 1 for u in range(users)], np.int32)
+        allow = [None if u % 2 else rng.integers(0, n, n) for u in range(users)]
+        with_allow = RankFilter.from_lists(deny, allow, n)
+        return replace(lists if rng.random() < 0.5 else with_allow, sets=sets, set_of_user=chosen)
     return RankFilter.from_lists(deny, allow, n)
 
 
@@ -66,12 +78,11 @@ def walk(
 ) -> None:
     """Search all levels with both backends, each step from the reference's beams."""
     torch.manual_seed(seed)
-    users = 3
+    users = 4
     chosen = random_filters(trie, users, np.random.default_rng(seed), filters)
     vectors = np.random.default_rng(seed).normal(size=(trie.num_items, 5)).astype(np.float32)
     tables = NodeVectors.of(trie.codes(), vectors)
-    root = torch.zeros(users, 1, dtype=torch.int64)
-    beams = Beams(root, root + trie.num_items, torch.zeros(users, 1))
+    beams = Beams.whole(trie, users)
     for level in range(trie.num_levels):
         shape = beams.lo.shape
         nodes = None
@@ -101,7 +112,7 @@ def walk(
 
 @pytest.mark.parametrize("catalogue", CATALOGUES)
 @pytest.mark.parametrize("normalise", ["catalogue", "full"])
-@pytest.mark.parametrize("filters", ["none", "deny", "allow", "all denied"])
+@pytest.mark.parametrize("filters", ["none", "deny", "allow", "named", "all denied"])
 def test_native_equals_reference(catalogue: str, normalise: Normalise, filters: str) -> None:
     trie = make_trie(*CATALOGUES[catalogue])
     for width, with_nodes in ((1, False), (4, True), (33, False)):
@@ -115,7 +126,7 @@ def test_native_equals_reference(catalogue: str, normalise: Normalise, filters: 
     seed=st.integers(0, 10**6),
     width=st.integers(1, 70),
     normalise=st.sampled_from(["catalogue", "full"]),
-    filters=st.sampled_from(["none", "deny", "allow"]),
+    filters=st.sampled_from(["none", "deny", "allow", "named"]),
     with_nodes=st.booleans(),
 )
 def test_native_equals_reference_on_anything(

@@ -1,0 +1,60 @@
+// From a request's lists and bitmaps to what the search asks: how many allowed leaves are below.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "ops/filters.h"
+
+namespace mmgrec {
+
+// Leaves per user in any order, repeated or not; user b has leaves[offsets[b] .. offsets[b + 1]).
+struct LeafLists {
+  const int64_t* offsets = nullptr;
+  const int64_t* leaves = nullptr;
+  std::span<const int64_t> of(size_t user) const {
+    return {leaves + offsets[user], static_cast<size_t>(offsets[user + 1] - offsets[user])};
+  }
+};
+
+// A named set of leaves, one bitmap per segment.
+struct LeafBits {
+  Bitmap base;
+  Bitmap added;
+};
+
+// What the users of a batch may get: an item that the user's bitmap holds (where one is named),
+// that the user's allow list holds (where one applies), and that the deny list does not hold.
+struct FilterRequest {
+  size_t users = 0;
+  LeafLists deny;                      // null offsets: nothing is denied
+  LeafLists allow;                     // null offsets: no allow lists
+  const uint8_t* allow_all = nullptr;  // [B] 1: the user's allow list does not apply
+  std::span<const LeafBits> bitmaps;
+  const int32_t* bitmap_of_user = nullptr;  // [B] index, or -1; null where there are no bitmaps
+};
+
+// Filters of a batch in the form of filters.h, with the memory behind them. The catalogue, the
+// bitmaps and this object must outlive their use.
+class PreparedFilters {
+ public:
+  // Throws std::invalid_argument on a leaf outside the catalogue.
+  PreparedFilters(const CatalogView& catalog, const FilterRequest& request, unsigned threads);
+  const UserFilter* data() const { return filters_.data(); }
+  size_t users() const { return filters_.size(); }
+
+ private:
+  struct Lists {
+    OwnedRankSet base;
+    OwnedRankSet added;
+  };
+  bool prepare(const CatalogView& catalog, const FilterRequest& request, size_t user);
+
+  std::vector<UserFilter> filters_;
+  std::vector<Lists> lists_;
+  std::vector<OwnedRankSet> gone_;  // per bitmap: removed leaves that it holds
+};
+
+}  // namespace mmgrec

@@ -1,0 +1,19 @@
+"""What a search needs of a catalogue: a trie has it, and so has a snapshot of a live catalogue."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from mmgrec_engine import _native
+
+
+class Searchable(Protocol):
+    """Leaves in the order of their Rec-IDs, behind a handle of the C++ core.
+
+    ``num_leaves`` counts base leaves, removed ones included, and added leaves after them.
+    """
+
+    native: _native.Catalog
+    num_leaves: int
+    num_levels: int
+    level_sizes: list[int]
