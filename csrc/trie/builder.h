@@ -56,7 +56,7 @@ class KeyLayout {
 template <class KeyType>
 struct KeyBlocks {
   using Key = KeyType;
-  static constexpr size_t kBlock = size_t{1} << 18;
+  static constexpr size_t kBlock = size_t{1} << 16;
 
   std::vector<std::unique_ptr<Key[]>> blocks;
   size_t count = 0;
@@ -82,11 +82,13 @@ class TrieBuilder {
  public:
   // Throws std::invalid_argument on impossible level sizes.
   explicit TrieBuilder(std::span<const uint32_t> level_sizes);
+  TrieBuilder(TrieBuilder&&) = default;
 
   // Row-major [n, levels]. Throws std::invalid_argument on a token outside its level, naming its
   // row (counted over all batches), or on too many items; nothing is added then.
   void add(std::span<const int32_t> codes);
   size_t num_rows() const;
+  std::span<const uint32_t> level_sizes() const { return layout_.level_sizes(); }
 
   // Throws std::invalid_argument where two rows have one Rec-ID. The builder is empty afterwards.
   // Without `dense_levels`, the trie has the tables that suit so many items.
