@@ -34,8 +34,7 @@ TrieAndOrder finish(TrieBuilder& builder, unsigned threads, std::optional<uint32
     return builder.finish(threads, dense_levels);
   }();
   const size_t items = built.order.size();
-  return {std::move(built.trie),
-          to_numpy<NumpyVector<uint32_t>>(std::move(built.order), {items})};
+  return {std::move(built.trie), to_numpy<NumpyVector<uint32_t>>(std::move(built.order), {items})};
 }
 
 NumpyVector<int64_t> lookup(const Trie& trie, In<int32_t, 2> codes) {

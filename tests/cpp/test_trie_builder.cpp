@@ -108,7 +108,7 @@ int main() {
     check(count, std::vector<uint32_t>(8, mmgrec::kMaxLevelSize));  // 128 bits
   }
   for (const unsigned threads : {1, 2, 3}) {
-    check_many({256, 256, 256, 256, 256, 256}, threads);
+    check_many({256, 256, 256, 256, 256}, threads);
     check_many({65536, 2, 65536, 65536, 256}, threads);
     check_many({65536, 65536, 65536, 65536, 5}, threads);
   }
