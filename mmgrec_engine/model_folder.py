@@ -98,6 +98,7 @@ def load_model_folder(path: Path) -> ModelFolder:
         Missing, unfinished, damaged, from another version, or its files do not fit together.
     """
     opened = open_folder(path, KIND)
+    # Not verified: open_folder has compared the checksums of all files.
     trie = Trie.load(opened.file("trie.bin"))
     model = _load_model(opened, trie)
     items = pl.read_parquet(opened.file("items.parquet"))

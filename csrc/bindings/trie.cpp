@@ -1,30 +1,40 @@
-// Binding of the prefix trie.
+// Bindings of the prefix trie and its builder.
 #include "trie/trie.h"
 
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "bindings/arrays.h"
+#include "trie/builder.h"
 
 using namespace nanobind::literals;
 
 namespace mmgrec {
 namespace {
 
-std::pair<Trie, NumpyVector<uint32_t>> build(In<int32_t, 2> codes,
-                                             const std::vector<uint32_t>& level_sizes) {
-  require(codes.shape(1) == level_sizes.size(), "codes need one column per level");
-  std::vector<uint32_t> order;
-  Trie trie = [&] {
+using TrieAndOrder = std::pair<Trie, NumpyVector<uint32_t>>;
+
+// What is added and finished without the interpreter's lock.
+void add(TrieBuilder& builder, In<int32_t, 2> codes) {
+  require(codes.shape(1) == builder.level_sizes().size(), "codes need one column per level");
+  nb::gil_scoped_release release;
+  builder.add({codes.data(), codes.size()});
+}
+
+TrieAndOrder finish(TrieBuilder& builder, unsigned threads, std::optional<uint32_t> dense_levels) {
+  require(threads > 0, "threads is at least 1");
+  BuiltTrie built = [&] {
     nb::gil_scoped_release release;
-    return Trie::build({codes.data(), codes.size()}, level_sizes, order);
+    return builder.finish(threads, dense_levels);
   }();
-  const size_t items = order.size();
-  return {std::move(trie), to_numpy<NumpyVector<uint32_t>>(std::move(order), {items})};
+  const size_t items = built.order.size();
+  return {std::move(built.trie), to_numpy<NumpyVector<uint32_t>>(std::move(built.order), {items})};
 }
 
 NumpyVector<int64_t> lookup(const Trie& trie, In<int32_t, 2> codes) {
@@ -66,19 +76,35 @@ std::vector<uint32_t> whole(const Catalog& catalog) {
 void bind_trie(nb::module_& module) {
   nb::class_<Catalog>(module, "Catalog").def_prop_ro("whole", &whole);
   nb::class_<Trie, Catalog>(module, "Trie")
-      .def_static("build", &build, "codes"_a, "level_sizes"_a)
       .def_static(
           "open", [](const std::string& path) { return Trie::open(path); }, "path"_a,
           nb::call_guard<nb::gil_scoped_release>())
       .def(
-          "save", [](const Trie& trie, const std::string& path) { trie.save(path); }, "path"_a,
+          "verify", [](const Trie& trie, unsigned threads) { trie.verify(threads); }, "threads"_a,
           nb::call_guard<nb::gil_scoped_release>())
+      .def(
+          "save",
+          [](const Trie& trie, const std::string& path, unsigned threads) {
+            trie.save(path, threads);
+          },
+          "path"_a, "threads"_a, nb::call_guard<nb::gil_scoped_release>())
       .def("lookup", &lookup, "codes"_a)
       .def("codes", &codes_of, "ranks"_a)
       .def_prop_ro("num_items", &Trie::num_items)
       .def_prop_ro("num_levels", &Trie::num_levels)
       .def_prop_ro("num_bytes", &Trie::num_bytes)
+      .def_prop_ro("dense_levels", [](const Trie& trie) { return trie.view().base.dense_levels; })
       .def_prop_ro("level_sizes", &level_sizes);
+  nb::class_<TrieBuilder>(module, "TrieBuilder")
+      .def(
+          "__init__",
+          [](TrieBuilder* builder, const std::vector<uint32_t>& sizes) {
+            new (builder) TrieBuilder(sizes);
+          },
+          "level_sizes"_a)
+      .def("add", &add, "codes"_a)
+      .def("finish", &finish, "threads"_a, "dense_levels"_a = nb::none())
+      .def_prop_ro("num_rows", &TrieBuilder::num_rows);
 }
 
 }  // namespace mmgrec

@@ -48,12 +48,14 @@ constexpr CrcTables kCrc = make_crc_tables();
 
 }  // namespace
 
-MappedFile::MappedFile(const std::filesystem::path& path) {
+MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
   if (file.fd < 0) fail("cannot open", path);
   struct stat status{};
   if (::fstat(file.fd, &status) != 0) fail("cannot stat", path);
   if (!S_ISREG(status.st_mode)) throw DamagedFile(path.string() + " is not a regular file");
+  device_ = status.st_dev;
+  inode_ = status.st_ino;
   size_ = static_cast<size_t>(status.st_size);
   if (size_ == 0) return;
   void* address = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, file.fd, 0);
@@ -63,6 +65,12 @@ MappedFile::MappedFile(const std::filesystem::path& path) {
 
 MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+bool MappedFile::is(const std::filesystem::path& path) const {
+  struct stat status{};
+  return data_ != nullptr && ::stat(path.c_str(), &status) == 0 && status.st_dev == device_ &&
+         status.st_ino == inode_;
 }
 
 uint32_t crc32(std::span<const std::byte> bytes) {
@@ -85,7 +93,7 @@ uint32_t crc32(std::span<const std::byte> bytes) {
 
 void write_file(const std::filesystem::path& path,
                 std::initializer_list<std::span<const std::byte>> parts) {
-  const Descriptor file{::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)};
+  Descriptor file{::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)};
   if (file.fd < 0) fail("cannot create", path);
   for (std::span<const std::byte> part : parts) {
     while (!part.empty()) {
@@ -95,6 +103,8 @@ void write_file(const std::filesystem::path& path,
       part = part.subspan(static_cast<size_t>(written));
     }
   }
+  // Some file systems say only now that there is no room.
+  if (::close(std::exchange(file.fd, -1)) != 0) fail("cannot write", path);
 }
 
 }  // namespace mmgrec

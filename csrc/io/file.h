@@ -1,6 +1,8 @@
 // Files: read-only memory maps, checksums, and the error for damaged ones.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -28,14 +30,23 @@ class MappedFile {
   ~MappedFile();
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
+  const std::filesystem::path& path() const { return path_; }
+  // Whether `path` leads to the very file that is mapped.
+  bool is(const std::filesystem::path& path) const;
 
  private:
   void swap(MappedFile& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
+    std::swap(path_, other.path_);
+    std::swap(device_, other.device_);
+    std::swap(inode_, other.inode_);
   }
   const std::byte* data_ = nullptr;
   size_t size_ = 0;
+  std::filesystem::path path_;
+  dev_t device_ = 0;
+  ino_t inode_ = 0;
 };
 
 // CRC-32 (IEEE 802.3).

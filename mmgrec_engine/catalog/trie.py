@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from mmgrec_engine import _native
@@ -15,7 +17,8 @@ from mmgrec_engine.errors import ArtifactError, DataError
 class Trie:
     """Items sorted by Rec-ID; a prefix, and so a beam, is a contiguous range of leaf ranks.
 
-    Build with `Trie.build`, read with `Trie.load`; immutable and safe to share between threads.
+    Build with `Trie.build`, or in batches with `TrieBuilder`; read with `Trie.load`; immutable and
+    safe to share between threads.
     """
 
     def __init__(self, native: _native.Trie) -> None:
@@ -27,7 +30,7 @@ class Trie:
 
     @classmethod
     def build(
-        cls, codes: NDArray[np.int32], level_sizes: Sequence[int]
+        cls, codes: NDArray[np.integer[Any]], level_sizes: Sequence[int]
     ) -> tuple[Trie, NDArray[np.int64]]:
         """Sort Rec-IDs into a trie.
 
@@ -54,24 +57,26 @@ class Trie:
         DataError
             A token outside its level, two items with one Rec-ID, too few or too many levels.
         """
-        if codes.ndim != 2 or codes.shape[1] != len(level_sizes):
-            raise DataError(
-                "Rec-IDs and level sizes do not fit together",
-                value=f"{codes.shape} and {len(level_sizes)} levels",
-                allowed="[N, T] and T sizes",
-            )
-        if any(size < 1 for size in level_sizes):
-            raise DataError("a level has no tokens", value=list(level_sizes), allowed="1 to 65,536")
-        try:
-            rows = np.ascontiguousarray(codes, dtype=np.int32)
-            native, order = _native.Trie.build(rows, list(level_sizes))
-        except ValueError as error:
-            raise DataError(f"cannot build a trie: {error}") from None
-        return cls(native), order.astype(np.int64)
+        builder = TrieBuilder(level_sizes)
+        builder.add(codes)
+        trie, order = builder.finish()
+        return trie, order.astype(np.int64)
 
     @classmethod
-    def load(cls, path: Path) -> Trie:
+    def load(cls, path: Path, *, verify: bool = False) -> Trie:
         """Map a trie file into memory.
+
+        ::
+
+            header, size and table of checksums are checked: milliseconds, however large the file
+            verify: the rest of it too, which reads the whole file
+
+        Parameters
+        ----------
+        path : Path
+            The file; it must not be changed while it is in use.
+        verify : bool
+            Call `Trie.verify`. Without it, damage shows when a search meets it, if at all.
 
         Raises
         ------
@@ -79,17 +84,29 @@ class Trie:
             The file is missing, truncated, damaged or of another version.
         """
         try:
-            return cls(_native.Trie.open(str(path)))
+            trie = cls(_native.Trie.open(str(path)))
         except (_native.DamagedFile, OSError) as error:
-            raise ArtifactError(
-                f"cannot open the trie {path}",
-                value=error,
-                remedy="restore the file from a copy, or write the folder again",
-            ) from None
+            raise _damaged(f"cannot open the trie {path}", error) from None
+        if verify:
+            trie.verify()
+        return trie
+
+    def verify(self) -> None:
+        """Check all checksums, offsets and tokens.
+
+        Raises
+        ------
+        ArtifactError
+            The file that the trie came from is damaged.
+        """
+        try:
+            self.native.verify(torch.get_num_threads())
+        except _native.DamagedFile as error:
+            raise _damaged("the trie's file is damaged", error) from None
 
     def save(self, path: Path) -> None:
         """Write the trie to a file (`OSError` with the cause when it cannot be written)."""
-        self.native.save(str(path))
+        self.native.save(str(path), torch.get_num_threads())
 
     @property
     def num_bytes(self) -> int:
@@ -105,5 +122,122 @@ class Trie:
         """Return the tuples ``[n, T]`` of leaf ranks ``[n]``, by default of all leaves in order."""
         if ranks is None:
             ranks = np.arange(self.num_items)
-        rows: NDArray[np.int32] = self.native.codes(np.ascontiguousarray(ranks, dtype=np.int64))
+        try:
+            rows: NDArray[np.int32] = self.native.codes(np.ascontiguousarray(ranks, dtype=np.int64))
+        except _native.DamagedFile as error:
+            raise _damaged("the trie's file is damaged", error) from None
         return rows
+
+
+class TrieBuilder:
+    """Collects Rec-IDs in batches and sorts them into a trie.
+
+    ::
+
+        builder = TrieBuilder([256, 256, 256, 16])
+        for batch in batches:
+            builder.add(batch)              # [n, 4]
+        trie, order = builder.finish()  # the leaf with rank r is row order[r] of all batches
+
+    A Rec-ID is kept as one number (4 bytes for up to 32 bits of tokens, else 8 or 16); 10^8 items
+    of four byte-sized tokens need 1.6 GB while they are sorted.
+
+    Parameters
+    ----------
+    level_sizes : sequence of int
+        Tokens per level, 2 to 8 levels of 1 to 65,536 tokens.
+
+    Raises
+    ------
+    DataError
+        Too few or too many levels, or a level of an impossible size.
+    """
+
+    def __init__(self, level_sizes: Sequence[int]) -> None:
+        sizes = [int(size) for size in level_sizes]
+        if any(not 1 <= size <= 65536 for size in sizes):
+            what = "a level has no tokens" if min(sizes) < 1 else "a level has too many tokens"
+            raise DataError(what, value=sizes, allowed="1 to 65,536")
+        self.level_sizes = sizes
+        try:
+            self._native = _native.TrieBuilder(sizes)
+        except ValueError as error:
+            raise DataError(f"cannot build a trie: {error}") from None
+
+    @property
+    def num_rows(self) -> int:
+        """Rows added so far."""
+        return int(self._native.num_rows)
+
+    def add(self, codes: NDArray[np.integer[Any]]) -> None:
+        """Add Rec-IDs ``[n, T]``; nothing is added where one of them is wrong.
+
+        Raises
+        ------
+        DataError
+            A token outside its level; its row is counted over all batches.
+        """
+        levels = len(self.level_sizes)
+        if codes.ndim != 2 or codes.shape[1] != levels:
+            raise DataError(
+                "Rec-IDs and level sizes do not fit together",
+                value=f"{codes.shape} and {levels} levels",
+                allowed="[N, T] and T sizes",
+            )
+        try:
+            self._native.add(self._as_int32(codes))
+        except ValueError as error:
+            raise DataError(f"cannot build a trie: {error}") from None
+
+    def finish(
+        self, *, threads: int | None = None, dense_levels: int | None = None
+    ) -> tuple[Trie, NDArray[np.uint32]]:
+        """Sort what was added; the builder is empty afterwards.
+
+        Parameters
+        ----------
+        threads : int, optional
+            By default as many as torch uses.
+        dense_levels : int, optional
+            Levels that have offsets instead of a packed token per item (0, 1 or 2); by default what
+            is smallest.
+
+        Returns
+        -------
+        trie : Trie
+            The trie.
+        order : array
+            ``[N]`` uint32, the row of each leaf.
+
+        Raises
+        ------
+        DataError
+            Two rows have one Rec-ID.
+        """
+        try:
+            native, order = self._native.finish(threads or torch.get_num_threads(), dense_levels)
+        except ValueError as error:
+            raise DataError(f"cannot build a trie: {error}") from None
+        return Trie(native), order
+
+    def _as_int32(self, codes: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
+        """Convert, but never so that a token changes into another one."""
+        if codes.dtype.kind not in "iu":
+            raise DataError(
+                "Rec-IDs are not integers", value=codes.dtype, allowed="any integer type"
+            )
+        if not np.can_cast(codes.dtype, np.int32):
+            outside = (codes < 0) | (codes >= np.array(self.level_sizes))
+            if outside.any():
+                row, level = np.argwhere(outside)[0]
+                raise DataError(
+                    f"cannot build a trie: row {self.num_rows + row}: token {codes[row, level]} "
+                    f"is outside 0..{self.level_sizes[level] - 1}"
+                )
+        return np.ascontiguousarray(codes, dtype=np.int32)
+
+
+def _damaged(what: str, error: Exception) -> ArtifactError:
+    return ArtifactError(
+        what, value=error, remedy="restore the file from a copy, or write the folder again"
+    )
