@@ -120,7 +120,7 @@ void expand(const ConstrainedTopk& step, size_t user, size_t beam, Workspace& wo
   list_children(step, user, beam, work);
   const float log_total = normaliser(step, user, beam, work);
   for (Child child : work.siblings) {
-    child.score = step.scores[at] + (child.score - log_total);
+    child.score = step.scores[at] + std::min(child.score - log_total, 0.0f);  // keeps a NaN
     if (std::isnan(child.score)) throw std::invalid_argument("beam scores or logits hold NaN");
     if (child.score > kDead && allowed(step, user, child.range)) work.candidates.push_back(child);
   }
