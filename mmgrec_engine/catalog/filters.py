@@ -44,6 +44,13 @@ class RankLists:
         """Return one user's ranks."""
         return self.ranks[self.offsets[user] : self.offsets[user + 1]]
 
+    def of_users(self, rows: Ranks) -> RankLists:
+        """Return the lists of some users, ``rows`` ``[b]``, possibly repeated."""
+        begin, length = self.offsets[rows], np.diff(self.offsets)[rows]
+        offsets = np.concatenate([[0], np.cumsum(length)])
+        at = np.arange(offsets[-1]) + np.repeat(begin - offsets[:-1], length)
+        return RankLists(offsets, self.ranks[at])
+
 
 @dataclass(frozen=True)
 class RankFilter:
@@ -67,6 +74,11 @@ class RankFilter:
         lists = [nothing if ranks is None else ranks for ranks in allow]
         free = np.array([ranks is None for ranks in allow], np.uint8)
         return cls(RankLists.of(deny, num_items), RankLists.of(lists, num_items), free)
+
+    def of_users(self, rows: Ranks) -> RankFilter:
+        """Return the filter of some users, ``rows`` ``[b]``, possibly repeated."""
+        allow = None if self.allow is None else self.allow.of_users(rows)
+        return RankFilter(self.deny.of_users(rows), allow, self.allow_all[rows])
 
     def mask(self, user: int, num_items: int) -> NDArray[np.bool_]:
         """Return ``[N]``: which leaves this user may get (for small catalogues and tests)."""
