@@ -145,7 +145,7 @@ class _ExactSearch:
     def _is_item(self, prefixes: Prefixes) -> NDArray[np.bool_]:
         whole = prefixes.level == self._trie.num_levels
         if self._model.config.normalise == "full":
-            return whole
+            return np.asarray(whole)
         # Below a single item every further token has one choice: probability 1, nothing to decode.
         return np.asarray(whole | (prefixes.hi - prefixes.lo == 1))
 

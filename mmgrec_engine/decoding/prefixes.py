@@ -46,16 +46,18 @@ class Prefixes:
     def join(cls, parts: Sequence[Prefixes]) -> Prefixes:
         """Concatenate at least one part."""
         return cls(
-            *(np.concatenate(columns) for columns in zip(*map(_columns, parts), strict=True))
+            np.concatenate([part.user for part in parts]),
+            np.concatenate([part.level for part in parts]),
+            np.concatenate([part.lo for part in parts]),
+            np.concatenate([part.hi for part in parts]),
+            np.concatenate([part.score for part in parts]),
         )
 
     def take(self, which: Ints | NDArray[np.bool_] | slice) -> Prefixes:
         """Select by index, mask or slice."""
-        return Prefixes(*(column[which] for column in _columns(self)))
-
-
-def _columns(prefixes: Prefixes) -> tuple[Ints, Ints, Ints, Ints, Scores]:
-    return prefixes.user, prefixes.level, prefixes.lo, prefixes.hi, prefixes.score
+        return Prefixes(
+            self.user[which], self.level[which], self.lo[which], self.hi[which], self.score[which]
+        )
 
 
 class BestItems:

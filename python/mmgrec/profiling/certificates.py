@@ -166,16 +166,19 @@ def certificates_table(report: dict[str, Any]) -> Table:
     table = Table(
         title=f"{case['dataset']}, {case['items']:,} items, {case['users']:,} users, "
         f"best {case['k']}, normalise {case['normalise']}",
-        caption="prefixes decoded and ms per user; exact starts with a beam of the same width",
+        title_justify="left",
+        caption="prefixes decoded by the beam and by the exact search (median, 99th percentile), "
+        "and median ms per user; the exact search starts with a beam of the same width",
+        caption_justify="left",
     )
-    for name in ("beams", "certified", "right", "limit hit"):
+    for name in ("beams", "certified", "right", "limit\nhit"):
         table.add_column(name, justify="right")
-    for name in ("beam", "exact, median", "p99", "beam ms", "exact ms", "p99 ms"):
+    for name in ("beam", "exact", "p99", "beam\nms", "exact\nms"):
         table.add_column(name, justify="right")
     for row in report["rows"]:
         shares = (row[f"{name}_share"] for name in ("certified", "right", "limit"))
         counts = (row[name] for name in ("beam_prefixes", "expanded_median", "expanded_p99"))
-        times = (row[name] for name in ("baseline_median_s", "median_s", "p99_s"))
+        times = (row[name] for name in ("baseline_median_s", "median_s"))
         table.add_row(
             str(row["case"]["beam_width"]),
             *(f"{share:.1%}" for share in shares),
