@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from mmgrec_engine.catalog.ids import IdTable
 from mmgrec_engine.catalog.nodes import NodeVectors
 from mmgrec_engine.catalog.trie import Trie
 from mmgrec_engine.decoding.beam_search import SearchResult, beam_search
+from mmgrec_engine.decoding.exact import EXACT_LIMIT, exact_search
 from mmgrec_engine.errors import RequestError
 from mmgrec_engine.model_folder import ModelFolder, load_model_folder
+from mmgrec_engine.models.decoder import Memory
 from mmgrec_engine.models.recommender import Recommender
 from mmgrec_engine.ops.backends import choose
 
@@ -31,12 +34,15 @@ class Recommendations:
 
     ``items`` ``[B, k]`` external ids as objects, None where fewer than k items are allowed.
     ``scores`` ``[B, k]`` log-probabilities, -inf there. ``certified`` ``[B]``: provably the k best
-    of the whole catalogue.
+    of the whole catalogue. With ``exact`` only: ``expanded`` ``[B]`` prefixes that were decoded,
+    ``limit_hit`` ``[B]`` where the search gave up proving.
     """
 
     items: NDArray[np.object_]
     scores: NDArray[np.float32]
     certified: NDArray[np.bool_]
+    expanded: NDArray[np.int64] | None = None
+    limit_hit: NDArray[np.bool_] | None = None
 
 
 class Engine:
@@ -89,6 +95,8 @@ class Engine:
         exclude_seen: bool = True,
         allow: Ids | None = None,
         deny: Ids | None = None,
+        exact: bool = False,
+        exact_limit: int = EXACT_LIMIT,
     ) -> Recommendations:
         """Recommend k items for every history.
 
@@ -96,7 +104,8 @@ class Engine:
 
             ranks  = leaf ranks of the history's items (a set: order and repeats do not matter)
             memory = encode(ranks)
-            result = constrained beam search, seen and denied items excluded inside the search
+            result = constrained beam search, seen and denied items excluded inside the search;
+                     exact: and on, best prefix first, until nothing better can be left
 
         Parameters
         ----------
@@ -112,30 +121,48 @@ class Engine:
             Leave out the items of the history.
         allow, deny : sequences of item ids, optional
             For all users of the call: only these items, never these items.
+        exact : bool
+            Find the true k best of the whole catalogue; takes as long as a user needs.
+        exact_limit : int
+            Prefixes decoded per user after which an exact search returns the best found so far,
+            with ``certified`` False and ``limit_hit`` True.
 
         Raises
         ------
         RequestError
-            An empty history, an unknown item, k or beam_width below 1, numbers that do not match.
+            An empty history, an unknown item, k, beam_width or exact_limit below 1, numbers that do
+            not match.
         """
-        _check_request(histories, k, beam_width, users)
+        _check_counts(k=k, beam_width=beam_width, exact_limit=exact_limit)
+        _check_request(histories, users)
         if len(histories) == 0:
-            return self._answer(_nothing(k))
+            return self._answer(_nothing(k, exact))
         ranks = [self._history_ranks(history, i) for i, history in enumerate(histories)]
         filters = self._filters(ranks, exclude_seen, allow, deny)
         with torch.no_grad():
             memory = self.model.encode(*self._pad(ranks), self._user_rows(users))
-            found = beam_search(
-                self.model,
-                self.trie,
-                self._nodes,
-                memory,
-                k=k,
-                beam_width=beam_width,
-                filters=filters,
-                backend=self.backend,
-            )
-        return self._answer(found)
+        return self._answer(self._search(memory, k, beam_width, filters, exact, exact_limit))
+
+    def _search(
+        self,
+        memory: Memory,
+        k: int,
+        beam_width: int,
+        filters: RankFilter | None,
+        exact: bool,
+        exact_limit: int,
+    ) -> SearchResult:
+        search = partial(exact_search, max_prefixes=exact_limit) if exact else beam_search
+        return search(
+            self.model,
+            self.trie,
+            self._nodes,
+            memory,
+            k=k,
+            beam_width=beam_width,
+            filters=filters,
+            backend=self.backend,
+        )
 
     def _history_ranks(self, history: Ids, index: int) -> NDArray[np.int64]:
         if len(history) == 0:
@@ -180,16 +207,21 @@ class Engine:
 
     def _answer(self, found: SearchResult) -> Recommendations:
         return Recommendations(
-            self.item_ids.ids(found.ranks.numpy()), found.scores.numpy(), found.certified.numpy()
+            self.item_ids.ids(found.ranks.numpy()),
+            found.scores.numpy(),
+            found.certified.numpy(),
+            None if found.expanded is None else found.expanded.numpy(),
+            None if found.limit_hit is None else found.limit_hit.numpy(),
         )
 
 
-def _check_request(
-    histories: Sequence[Any], k: int, beam_width: int, users: Sequence[Any] | None
-) -> None:
-    for name, value in (("k", k), ("beam_width", beam_width)):
+def _check_counts(**counts: int) -> None:
+    for name, value in counts.items():
         if value < 1:
             raise RequestError(f"{name} is out of range", value=value, allowed="at least 1")
+
+
+def _check_request(histories: Sequence[Any], users: Sequence[Any] | None) -> None:
     if isinstance(histories, str) or any(isinstance(history, str) for history in histories):
         raise RequestError(
             "histories is not a list of lists of item ids", remedy="recommend([[id, id, ...], ...])"
@@ -201,7 +233,13 @@ def _check_request(
         )
 
 
-def _nothing(k: int) -> SearchResult:
+def _nothing(k: int, exact: bool) -> SearchResult:
+    ranks, nobody = torch.zeros(0, k, dtype=torch.int64), torch.zeros(0, dtype=torch.bool)
+    counts = ranks.new_zeros(0)
     return SearchResult(
-        torch.zeros(0, k, dtype=torch.int64), torch.zeros(0, k), torch.zeros(0, dtype=torch.bool)
+        ranks,
+        torch.zeros(0, k),
+        certified=nobody,
+        expanded=counts if exact else None,
+        limit_hit=nobody if exact else None,
     )

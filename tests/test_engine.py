@@ -46,6 +46,25 @@ def test_more_than_is_allowed_gives_none_at_the_end(engine: Engine) -> None:
     assert (found.scores[0, 1:] == -np.inf).all()
 
 
+def test_exact_search_finds_what_the_widest_beam_finds(engine: Engine, dataset: Dataset) -> None:
+    found = engine.recommend(HISTORIES, k=5, beam_width=1, exact=True)
+    widest = engine.recommend(HISTORIES, k=5, beam_width=dataset.num_items)
+    assert found.items.tolist() == widest.items.tolist()
+    assert np.allclose(found.scores, widest.scores, atol=1e-4)
+    assert found.certified.all()
+    assert found.expanded is not None
+    assert (found.expanded > 0).all()
+    assert widest.expanded is None
+    assert widest.limit_hit is None
+
+
+def test_an_exact_search_that_gives_up_says_so(engine: Engine) -> None:
+    found = engine.recommend(HISTORIES, k=5, beam_width=1, exact=True, exact_limit=1)
+    assert found.limit_hit is not None
+    assert (found.certified == ~found.limit_hit).all()
+    assert all(None not in items for items in found.items.tolist())
+
+
 def test_one_request_equals_a_batch(engine: Engine) -> None:
     batch = engine.recommend(HISTORIES, k=5)
     for row, history in enumerate(HISTORIES):
@@ -83,6 +102,7 @@ def test_threads_get_the_same_answers(engine: Engine) -> None:
 
 def test_no_users(engine: Engine) -> None:
     assert engine.recommend([], k=3).items.shape == (0, 3)
+    assert engine.recommend([], k=3, exact=True).items.shape == (0, 3)
 
 
 def test_bad_requests_are_named(engine: Engine) -> None:
@@ -96,6 +116,8 @@ def test_bad_requests_are_named(engine: Engine) -> None:
         engine.recommend([["i00"]], k=0)
     with pytest.raises(RequestError, match="beam_width is out of range"):
         engine.recommend([["i00"]], beam_width=0)
+    with pytest.raises(RequestError, match="exact_limit is out of range"):
+        engine.recommend([["i00"]], exact=True, exact_limit=0)
     with pytest.raises(RequestError, match="not a list of lists"):
         engine.recommend(["i00"])
     with pytest.raises(RequestError, match="differ in number"):

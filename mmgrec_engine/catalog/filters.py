@@ -52,6 +52,13 @@ class RankLists:
         """Return one user's ranks."""
         return self.ranks[self.offsets[user] : self.offsets[user + 1]]
 
+    def of_users(self, rows: Ranks) -> RankLists:
+        """Return the lists of some users, ``rows`` ``[b]``, possibly repeated."""
+        begin, length = self.offsets[rows], np.diff(self.offsets)[rows]
+        offsets = np.concatenate([[0], np.cumsum(length)])
+        at = np.arange(offsets[-1]) + np.repeat(begin - offsets[:-1], length)
+        return RankLists(offsets, self.ranks[at])
+
 
 @dataclass(frozen=True)
 class NamedSet:
@@ -111,6 +118,16 @@ class RankFilter:
     def num_users(self) -> int:
         """Size of the batch."""
         return len(self.allow_all)
+
+    def of_users(self, rows: Ranks) -> RankFilter:
+        """Return the filter of some users, ``rows`` ``[b]``, possibly repeated."""
+        return RankFilter(
+            self.deny.of_users(rows),
+            None if self.allow is None else self.allow.of_users(rows),
+            self.allow_all[rows],
+            self.sets,
+            None if self.set_of_user is None else self.set_of_user[rows],
+        )
 
     def mask(self, user: int, num_leaves: int) -> NDArray[np.bool_]:
         """Return ``[leaves]``: what this user may get (for small catalogues and tests)."""

@@ -24,12 +24,15 @@ class SearchResult:
 
     ``ranks`` ``[B, k]`` leaf ranks (added ones numbered after the base), -1 where fewer than k
     items are allowed. ``scores`` ``[B, k]`` log-probabilities, -inf there. ``certified`` ``[B]``:
-    no item outside the result scores higher.
+    no item outside the result scores higher. Exact search only: ``expanded`` ``[B]`` prefixes
+    decoded; ``limit_hit`` ``[B]`` whether it gave up proving.
     """
 
     ranks: Tensor
     scores: Tensor
     certified: Tensor
+    expanded: Tensor | None = None
+    limit_hit: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ def beam_search(
             state.beams,
             model.head.logits(level, hidden),
             width,
-            nodes=_nodes_of(model, nodes, level, hidden, memory),
+            nodes=nodes_of(model, nodes, level, hidden, memory),
             filters=filters,
             normalise=model.config.normalise,
             backend=backend,
@@ -96,9 +99,10 @@ def beam_search(
     return _finish(state, k, catalog)
 
 
-def _nodes_of(
+def nodes_of(
     model: Recommender, nodes: NodeVectors | None, level: int, hidden: Tensor, memory: Memory
 ) -> Nodes | None:
+    """Return a level's node vectors with the queries of hidden vectors ``[B, M, E]``, if any."""
     user = memory.user[:, None].expand(-1, hidden.shape[1], -1)
     query = model.head.node_query(level, hidden, user)
     if query is None or nodes is None:

@@ -30,6 +30,14 @@ class Memory:
     lengths: Tensor
     user: Tensor
 
+    def of_users(self, rows: Tensor) -> Memory:
+        """Return the memory of some users, ``rows`` ``[b]``, possibly repeated."""
+        return Memory(
+            tuple((k[rows], v[rows]) for k, v in self.keys_values),
+            self.lengths[rows],
+            self.user[rows],
+        )
+
 
 class DecoderLayer(nn.Module):
     """Causal self-attention over the prefix, cross-attention on the memory, feed-forward net."""

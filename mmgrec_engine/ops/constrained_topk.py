@@ -122,7 +122,7 @@ def constrained_topk(
         children = distinct tokens that follow the beam's prefix, each a sub-range of its leaves
         logit    = logits[token] (+ query . mean item vector below the child)
         score    = beam score + logit - logsumexp of all children ("catalogue", filters or not) or
-                   of the whole level ("full")
+                   of the whole level ("full"), and never above the beam's
         keep each user's best `width` children that have an allowed leaf; ties in leaf order
 
     Parameters
@@ -236,7 +236,9 @@ def _child_log_probs(
         rows = nodes.vectors[torch.searchsorted(nodes.starts, starts)].double()
         full[tokens] += rows @ nodes.query[user, beam].double()
     children = full[tokens]
-    return children - (children if normalise == "catalogue" else full).logsumexp(0)
+    total = (children if normalise == "catalogue" else full).logsumexp(0)
+    # Rounding could make it positive, and certificates rest on a prefix bounding what is below it.
+    return (children - total).clamp_max(0)
 
 
 def _pack(rows: list[list[tuple[float, int, int, int, int]]], width: int) -> BeamStep:

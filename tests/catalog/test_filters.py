@@ -36,3 +36,16 @@ def test_an_empty_allow_list_allows_nothing() -> None:
 def test_rank_outside_the_catalogue(bad: int) -> None:
     with pytest.raises(RequestError, match="user 1"):
         RankFilter.from_lists([ranks(), ranks(bad)], None, 5)
+
+
+@pytest.mark.parametrize("with_allow", [False, True])
+def test_filters_of_some_users_repeated(with_allow: bool) -> None:
+    nothing = np.zeros(0, np.int64)
+    deny = [np.array([1, 4]), nothing, np.array([0, 2, 3])]
+    allow = [None, np.array([2, 5]), nothing] if with_allow else None
+    filters = RankFilter.from_lists(deny, allow, 6)
+    rows = np.array([2, 0, 0, 1, 2])
+    chosen = filters.of_users(rows)
+    for place, user in enumerate(rows):
+        assert (chosen.mask(place, 6) == filters.mask(int(user), 6)).all()
+    assert len(filters.of_users(rows[:0]).deny.offsets) == 1

@@ -69,6 +69,10 @@ def test_import_describe_train_evaluate_recommend(tmp_path: Path) -> None:
     assert [len(entry["items"]) for entry in found] == [3, 3]
     assert item not in found[1]["items"]
     assert "Title" in mmgrec("recommend", run, "--user", user).stdout
+    (proved,) = json.loads(mmgrec("recommend", run, "--user", user, "--exact", "--json").stdout)
+    assert proved["certified"]
+    assert proved["expanded"] > 0
+    assert not proved["limit_hit"]
 
 
 def test_doctor(tmp_path: Path) -> None:

@@ -5,53 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from mmgrec_engine.catalog.filters import RankFilter
-from mmgrec_engine.catalog.nodes import NodeVectors
-from mmgrec_engine.catalog.trie import Trie
-from mmgrec_engine.decoding.beam_search import SearchResult, beam_search
-from mmgrec_engine.models.catalog_softmax import CatalogSoftmax
-from mmgrec_engine.models.config import RecommenderConfig
-from mmgrec_engine.models.decoder import Memory
-from mmgrec_engine.models.recommender import Recommender
+from tests_shared import SearchWorld
 
 TOLERANCE = 1e-4
-
-
-class World:
-    """A random model over a random catalogue, and the exact scores of all items."""
-
-    def __init__(self, sizes: list[int], items: int, seed: int, **options: object) -> None:
-        rng = np.random.default_rng(seed)
-        torch.manual_seed(seed)
-        codes = np.unique(rng.integers(0, sizes, (items, len(sizes)), dtype=np.int32), axis=0)
-        self.trie, _ = Trie.build(codes, sizes)
-        vectors = rng.normal(size=(len(codes), 6)).astype(np.float32)
-        config = RecommenderConfig(width=8, heads=2, head_width=4, feed_forward=8, **options)
-        self.model = Recommender(config, sizes, torch.from_numpy(vectors)).eval()
-        self.softmax = CatalogSoftmax(codes, vectors, config.normalise)
-        self.nodes = NodeVectors.of(codes, vectors) if config.node_vectors else None
-        n = len(codes)
-        lengths = torch.tensor([1, min(n, 4), min(n, 2)])
-        self.memory: Memory = self.model.encode(torch.randint(n, (3, 4)), lengths)
-        everything = torch.arange(n).expand(3, n)
-        with torch.no_grad():
-            flat = self.model.log_prob(
-                self.memory, everything, torch.ones(3, n, dtype=torch.bool), self.softmax
-            )
-        self.scores: Tensor = flat.view(3, n)
-
-    def search(self, k: int, beam_width: int, **options: object) -> SearchResult:
-        return beam_search(
-            self.model,
-            self.trie,
-            self.nodes,
-            self.memory,
-            k=k,
-            beam_width=beam_width,
-            **options,  # type: ignore[arg-type]
-        )
 
 
 WORLDS = [
@@ -66,7 +24,7 @@ WORLDS = [
 @pytest.mark.parametrize("world", WORLDS, ids=lambda w: f"{w['sizes']}")
 @pytest.mark.parametrize("backend", ["native", "reference"])
 def test_wide_enough_beams_equal_brute_force(world: dict[str, object], backend: str) -> None:
-    made = World(**world, seed=3)  # type: ignore[arg-type]
+    made = SearchWorld(**world, seed=3)  # type: ignore[arg-type]
     n = made.trie.num_items
     expected = made.scores.sort(dim=1, descending=True)
     for k, width in ((1, n), (min(5, n), n), (n, n), (n, 4 * n)):
@@ -82,7 +40,7 @@ def test_wide_enough_beams_equal_brute_force(world: dict[str, object], backend: 
 @pytest.mark.parametrize("width", [1, 2, 5, 17])
 def test_every_result_is_an_item_and_certificates_are_true(width: int) -> None:
     for seed in range(6):
-        made = World([7, 7, 3], 80, seed)
+        made = SearchWorld([7, 7, 3], 80, seed)
         k = min(width, 3)
         found = made.search(k, width)
         best = made.scores.sort(dim=1, descending=True).values
@@ -95,7 +53,7 @@ def test_every_result_is_an_item_and_certificates_are_true(width: int) -> None:
 
 
 def test_seen_items_are_excluded_inside_the_search() -> None:
-    made = World([7, 7, 3], 80, 1)
+    made = SearchWorld([7, 7, 3], 80, 1)
     n = made.trie.num_items
     top = made.scores.sort(dim=1, descending=True).indices
     deny = [top[0, :10].numpy(), top[1, : n - 2].numpy(), np.zeros(0, np.int64)]
@@ -110,7 +68,7 @@ def test_seen_items_are_excluded_inside_the_search() -> None:
 
 @pytest.mark.parametrize("width", [1, 3, 8])
 def test_k_results_come_back_whenever_k_items_are_allowed(width: int) -> None:
-    made = World([7, 7, 3], 80, 2)
+    made = SearchWorld([7, 7, 3], 80, 2)
     n = made.trie.num_items
     allow = [np.arange(n - width, n), np.arange(0, n, max(1, n // width))[:width], None]
     filters = RankFilter.from_lists([np.zeros(0, np.int64)] * 3, allow, n)
@@ -120,5 +78,5 @@ def test_k_results_come_back_whenever_k_items_are_allowed(width: int) -> None:
 
 
 def test_beam_narrower_than_k_is_widened() -> None:
-    made = World([7, 7, 3], 80, 4)
+    made = SearchWorld([7, 7, 3], 80, 4)
     assert torch.equal(made.search(6, 1).ranks, made.search(6, 6).ranks)

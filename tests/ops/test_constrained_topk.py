@@ -152,6 +152,19 @@ def test_ties_go_to_the_smaller_leaf_rank(backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", ["native", "reference"])
+@pytest.mark.parametrize("normalise", ["catalogue", "full"])
+def test_no_child_scores_above_its_beam(backend: str, normalise: Normalise) -> None:
+    trie = make_trie([6, 6], 30, 1.0)
+    root = torch.zeros(500, 1, dtype=torch.int64)
+    beams = Beams(root, root + trie.num_items, torch.rand(500, 1) * -9)
+    torch.manual_seed(0)
+    # One token takes nearly all of the probability: its log-probability rounds to about 0.
+    logits = torch.randn(500, 1, 6) * 40
+    step = constrained_topk(trie, 0, beams, logits, 6, normalise=normalise, backend=backend)
+    assert (step.scores <= beams.scores).all()
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
 def test_dead_beams_and_no_users(backend: str) -> None:
     trie = make_trie([4, 4], 10, 1.0)
     dead = torch.full((2, 3), 5, dtype=torch.int64)

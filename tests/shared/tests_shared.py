@@ -1,11 +1,13 @@
-"""Makers of small data and configurations."""
+"""Makers of small data, configurations and models."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+import torch
 from rich.console import Console
 
 from mmgrec.data.dataset import Dataset, Modality
@@ -16,8 +18,15 @@ from mmgrec.training.presets import TrainConfig
 from mmgrec.training.quantizer import QuantizerTraining
 from mmgrec.training.recommender import RecommenderTraining
 from mmgrec.training.reporter import Reporter
+from mmgrec_engine.catalog.nodes import NodeVectors
+from mmgrec_engine.catalog.trie import Trie
+from mmgrec_engine.decoding.beam_search import SearchResult, beam_search
+from mmgrec_engine.decoding.exact import exact_search
+from mmgrec_engine.models.catalog_softmax import CatalogSoftmax
 from mmgrec_engine.models.config import RecommenderConfig
+from mmgrec_engine.models.decoder import Memory
 from mmgrec_engine.models.graph_encoder import GraphEncoderConfig
+from mmgrec_engine.models.recommender import Recommender
 from mmgrec_engine.models.rqvae import RQVAEConfig
 
 
@@ -68,3 +77,61 @@ def small_config(**recommender: object) -> TrainConfig:
 def quiet_reporter(folder: Path) -> Reporter:
     """A reporter that shows nothing."""
     return Reporter(Console(quiet=True), folder)
+
+
+class SearchWorld:
+    """A random model over a random catalogue, and the scores of all items by brute force.
+
+    ``power`` above 1 crowds the items into low tokens; ``flat`` makes every head constant, so that
+    siblings tie.
+    """
+
+    def __init__(
+        self,
+        sizes: list[int],
+        items: int,
+        seed: int,
+        *,
+        power: float = 1.0,
+        flat: bool = False,
+        **options: object,
+    ) -> None:
+        rng = np.random.default_rng(seed)
+        torch.manual_seed(seed)
+        draw = rng.random((items, len(sizes))) ** power
+        codes = np.unique((draw * sizes).astype(np.int32), axis=0)
+        self.trie, _ = Trie.build(codes, sizes)
+        vectors = rng.normal(size=(len(codes), 6)).astype(np.float32)
+        config = RecommenderConfig(width=8, heads=2, head_width=4, feed_forward=8, **options)
+        self.model = Recommender(config, sizes, torch.from_numpy(vectors)).eval()
+        if flat:
+            for parameter in self.model.head.parameters():
+                torch.nn.init.zeros_(parameter)
+        self.nodes = NodeVectors.of(codes, vectors) if config.node_vectors else None
+        n = len(codes)
+        with torch.no_grad():
+            lengths = torch.tensor([1, min(n, 4), min(n, 2)])
+            self.memory: Memory = self.model.encode(torch.randint(n, (3, 4)), lengths)
+            flat_scores = self.model.log_prob(
+                self.memory,
+                torch.arange(n).expand(3, n),
+                torch.ones(3, n, dtype=torch.bool),
+                CatalogSoftmax(codes, vectors, config.normalise),
+            )
+        self.scores = flat_scores.view(3, n)
+
+    def search(self, k: int, beam_width: int, **options: object) -> SearchResult:
+        """Beam search."""
+        return self._run(beam_search, k, beam_width, options)
+
+    def exact(self, k: int, beam_width: int, **options: object) -> SearchResult:
+        """Exact search."""
+        return self._run(exact_search, k, beam_width, options)
+
+    def _run(
+        self, search: Callable[..., SearchResult], k: int, width: int, options: dict[str, object]
+    ) -> SearchResult:
+        found: SearchResult = search(
+            self.model, self.trie, self.nodes, self.memory, k=k, beam_width=width, **options
+        )
+        return found

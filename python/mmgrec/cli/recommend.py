@@ -26,6 +26,12 @@ def recommend(
     ] = None,
     k: Annotated[int, typer.Option("-k", "--k", help="Items per user.")] = 10,
     beam_width: Annotated[int, typer.Option(help="Beams per user.")] = 50,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Find the true best of the whole catalogue.")
+    ] = False,
+    exact_limit: Annotated[
+        int, typer.Option(min=1, help="Prefixes decoded per user before --exact gives up.")
+    ] = 20_000,
     json: JsonOption = False,
 ) -> None:
     """Recommend items, titles included; what a user has seen is left out."""
@@ -40,7 +46,14 @@ def recommend(
         names.append(f"history {text}")
         users.append(None)
         histories.append([engine.item_ids.parse(part.strip()) for part in text.split(",") if part])
-    found = engine.recommend(histories, users=users, k=k, beam_width=beam_width)
+    found = engine.recommend(
+        histories,
+        users=users,
+        k=k,
+        beam_width=beam_width,
+        exact=exact,
+        exact_limit=exact_limit,
+    )
     if json:
         print_json(_as_json(names, found))
         return
@@ -70,9 +83,19 @@ def _as_json(names: list[str], found: Recommendations) -> list[dict[str, Any]]:
             "items": [item for item in found.items[row] if item is not None],
             "scores": [float(score) for score in found.scores[row] if score > float("-inf")],
             "certified": bool(found.certified[row]),
+            **({} if found.expanded is None else {"expanded": int(found.expanded[row])}),
+            **({} if found.limit_hit is None else {"limit_hit": bool(found.limit_hit[row])}),
         }
         for row, name in enumerate(names)
     ]
+
+
+def _how_sure(found: Recommendations, row: int) -> str:
+    if found.certified[row]:
+        return "provably the best of the catalogue"
+    if found.expanded is None:
+        return "beam search"
+    return f"not proved: --exact-limit reached after {found.expanded[row]:,} prefixes"
 
 
 def _table(engine: Engine, name: str, found: Recommendations, row: int) -> Table:
@@ -80,8 +103,7 @@ def _table(engine: Engine, name: str, found: Recommendations, row: int) -> Table
     from rich.table import Table
 
     items: pl.DataFrame = engine.items
-    certified = "provably the best of the catalogue" if found.certified[row] else "beam search"
-    table = Table(title=f"For {escape(name)} ({certified})", title_justify="left")
+    table = Table(title=f"For {escape(name)} ({_how_sure(found, row)})", title_justify="left")
     table.add_column("", justify="right")
     table.add_column("item", justify="right")
     if "title" in items.columns:

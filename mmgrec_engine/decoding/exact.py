@@ -1,0 +1,214 @@
+"""Exact search: the true k best items of the whole catalogue, by branch and bound over prefixes.
+
+Shapes: B users, T levels, K columns of a level, R rows of one decoder call (a user with many
+prefixes has several), M prefixes of a row, W children of a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mmgrec_engine.catalog.filters import RankFilter
+from mmgrec_engine.catalog.nodes import NodeVectors
+from mmgrec_engine.catalog.trie import Trie
+from mmgrec_engine.decoding.beam_search import SearchResult, nodes_of
+from mmgrec_engine.decoding.prefixes import NO_RANK, BestItems, Ints, Prefixes, best_of_each, places
+from mmgrec_engine.models.decoder import Memory
+from mmgrec_engine.models.recommender import Recommender
+from mmgrec_engine.ops.constrained_topk import Beams, BeamStep, constrained_topk
+
+EXACT_LIMIT = 20_000
+"""Decoded prefixes per user after which a search gives up proving, by default."""
+
+ROUND_WIDTH = 32
+"""Prefixes of a user that are decoded together once the first pass is over: more make fewer and
+fuller decoder calls, fewer waste less on prefixes that the next k-th score would have ruled out."""
+
+ROW_WIDTH = 16
+"""Most prefixes of a row. Users differ in how many they have left, and rows are padded."""
+
+CALL_CELLS = 1 << 22
+"""Most numbers of one call's logits and children together; bounds memory at about 100 MB."""
+
+
+@torch.no_grad()
+def exact_search(
+    model: Recommender,
+    trie: Trie,
+    nodes: NodeVectors | None,
+    memory: Memory,
+    *,
+    k: int,
+    beam_width: int,
+    filters: RankFilter | None = None,
+    backend: str = "native",
+    max_prefixes: int = EXACT_LIMIT,
+) -> SearchResult:
+    """Find the true best k items of every user.
+
+    ::
+
+        first pass: per level expand the best beam_width prefixes, put all other children in a pool
+        then, until no pooled prefix can hold an item better than the k-th found:
+            expand each user's best pooled prefixes; items enter the best k, children the pool
+        log-probabilities are <= 0: a prefix's score bounds the scores of all items below it
+
+    Parameters
+    ----------
+    model, trie, nodes, memory, filters, backend
+        As for `beam_search`.
+    k, beam_width : int
+        Results per user; prefixes per level of the first pass, raised to k where smaller.
+    max_prefixes : int
+        Decoded prefixes per user after which the best found so far is returned, not certified. The
+        first pass is always finished, so that there is something to return.
+
+    Returns
+    -------
+    SearchResult
+        Equal scores in leaf order. ``certified`` is False exactly where ``limit_hit`` is True.
+    """
+    search = _ExactSearch(model, trie, nodes, memory, k, filters, backend)
+    pool = Prefixes.roots(len(memory.lengths), trie.num_items)
+    for level in range(trie.num_levels):
+        pool = search.first_pass(pool, level, max(beam_width, k))
+    while len(pool):
+        pool = search.round(pool, max_prefixes)
+    return search.result()
+
+
+class _ExactSearch:
+    """What a search has found and spent; the pool travels through its methods."""
+
+    def __init__(
+        self,
+        model: Recommender,
+        trie: Trie,
+        nodes: NodeVectors | None,
+        memory: Memory,
+        k: int,
+        filters: RankFilter | None,
+        backend: str,
+    ) -> None:
+        self._model, self._trie, self._nodes, self._memory = model, trie, nodes, memory
+        self._filters, self._backend = filters, backend
+        users = len(memory.lengths)
+        self._best = BestItems(users, k)
+        self._expanded = np.zeros(users, np.int64)
+        self._limit_hit = np.zeros(users, bool)
+
+    def first_pass(self, pool: Prefixes, level: int, width: int) -> Prefixes:
+        """Expand the best prefixes of one level, as a beam search would; return the new pool."""
+        candidates = np.flatnonzero(pool.level == level)
+        return self._expand_best(pool, candidates, np.full(len(self._expanded), width))
+
+    def round(self, pool: Prefixes, max_prefixes: int) -> Prefixes:
+        """Expand the best prefixes of every user within its limit; return the new pool."""
+        left = max_prefixes - self._expanded
+        over = left[pool.user] <= 0
+        self._limit_hit[pool.user[over]] = True
+        pool = pool.take(~over)
+        return self._expand_best(pool, np.arange(len(pool)), np.minimum(left, ROUND_WIDTH))
+
+    def result(self) -> SearchResult:
+        """Return the best k."""
+        device = self._memory.lengths.device
+        ranks = np.where(self._best.ranks == NO_RANK, -1, self._best.ranks)
+        limit_hit = torch.from_numpy(self._limit_hit).to(device)
+        return SearchResult(
+            torch.from_numpy(ranks).to(device),
+            torch.from_numpy(self._best.scores).to(device),
+            certified=~limit_hit,
+            expanded=torch.from_numpy(self._expanded).to(device),
+            limit_hit=limit_hit,
+        )
+
+    def _expand_best(self, pool: Prefixes, candidates: Ints, most: Ints) -> Prefixes:
+        among = pool.take(candidates)
+        chosen, _ = best_of_each(among.user, among.score, among.lo, most)
+        taken = among.take(chosen)
+        np.add.at(self._expanded, taken.user, 1)
+        parts = [pool.take(np.delete(np.arange(len(pool)), candidates[chosen]))]
+        for level in np.unique(taken.level):
+            parts += self._children(taken.take(taken.level == level), int(level))
+        found = Prefixes.join(parts)
+        leaf = self._is_item(found)
+        self._best.add(found.take(leaf))
+        rest = found.take(~leaf)
+        return rest.take(self._best.may_change_by(rest))
+
+    def _is_item(self, prefixes: Prefixes) -> NDArray[np.bool_]:
+        whole = prefixes.level == self._trie.num_levels
+        if self._model.config.normalise == "full":
+            return np.asarray(whole)
+        # Below a single item every further token has one choice: probability 1, nothing to decode.
+        return np.asarray(whole | (prefixes.hi - prefixes.lo == 1))
+
+    def _children(self, parents: Prefixes, level: int) -> Iterator[Prefixes]:
+        """Yield the children of prefixes of one level, grouped by user; calls of bounded size."""
+        row, column = _rows(parents.user)
+        columns = self._trie.level_sizes[level]
+        width = int(column.max()) + 1
+        children = np.bincount(row, np.minimum(parents.hi - parents.lo, columns)).astype(np.int64)
+        rows_per_call = max(1, CALL_CELLS // (width * columns + int(children.max())))
+        for begin in range(0, int(row[-1]) + 1, rows_per_call):
+            part = slice(*np.searchsorted(row, [begin, begin + rows_per_call]))
+            most = int(children[begin : begin + rows_per_call].max())
+            yield self._expand(parents.take(part), level, (row[part] - begin, column[part]), most)
+
+    def _expand(self, parents: Prefixes, level: int, at: tuple[Ints, Ints], most: int) -> Prefixes:
+        row, column = at
+        shape = (int(row[-1]) + 1, int(column.max()) + 1)
+        users = np.zeros(shape[0], np.int64)
+        users[row] = parents.user
+        tokens = self._trie.codes(parents.lo)[:, :level].astype(np.int64)
+        step = self._step(
+            level,
+            _scatter(shape, at, tokens),
+            Beams(*(_scatter(shape, at, x) for x in (parents.lo, parents.hi, parents.score))),
+            users,
+            most,
+        )
+        scores = step.scores.cpu().numpy()
+        live = np.nonzero(scores > -np.inf)
+        return Prefixes(
+            users[live[0]],
+            np.full(len(live[0]), level + 1),
+            step.lo.cpu().numpy()[live],
+            step.hi.cpu().numpy()[live],
+            scores[live],
+        )
+
+    def _step(self, level: int, prefix: Tensor, beams: Beams, users: Ints, width: int) -> BeamStep:
+        """Decode ``[R, M]`` prefixes, row r of user ``users[r]``; return all of their children."""
+        device = self._memory.lengths.device
+        memory = self._memory.of_users(torch.from_numpy(users).to(device))
+        hidden = self._model.decoder(prefix.to(device), memory)[:, :, -1]
+        return constrained_topk(
+            self._trie,
+            level,
+            beams,
+            self._model.head.logits(level, hidden),
+            width,
+            nodes=nodes_of(self._model, self._nodes, level, hidden, memory),
+            filters=self._filters.of_users(users) if self._filters is not None else None,
+            normalise=self._model.config.normalise,
+            backend=self._backend,
+        )
+
+
+def _rows(user: Ints) -> tuple[Ints, Ints]:
+    """Lay entries, grouped by user, out in rows of one user each: row and column of every entry."""
+    column = places(user) % ROW_WIDTH
+    return np.cumsum(column == 0) - 1, column
+
+
+def _scatter(shape: tuple[int, int], at: tuple[Ints, Ints], values: NDArray[np.generic]) -> Tensor:
+    padded = np.zeros((*shape, *values.shape[1:]), values.dtype)
+    padded[at] = values
+    return torch.from_numpy(padded)
