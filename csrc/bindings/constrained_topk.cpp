@@ -2,10 +2,13 @@
 #include "ops/constrained_topk.h"
 
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 
 #include <optional>
+#include <utility>
 
 #include "bindings/arrays.h"
+#include "ops/constrained_topk_device.h"
 
 using namespace nanobind::literals;
 
@@ -94,6 +97,12 @@ void constrained_step(
   constrained_topk(step);
 }
 
+// In every build, so that the resource report can be made where no GPU is.
+std::pair<uint32_t, size_t> block(uint32_t beams, uint32_t keep) {
+  const BlockShape shape = BlockShape::of(beams, keep);
+  return {shape.warps, shape.shared_bytes()};
+}
+
 }  // namespace
 
 void bind_constrained_topk(nb::module_& module) {
@@ -107,6 +116,8 @@ void bind_constrained_topk(nb::module_& module) {
              "allow_all"_a.none().noconvert(), "out_scores"_a.noconvert(),
              "out_parents"_a.noconvert(), "out_tokens"_a.noconvert(), "out_lo"_a.noconvert(),
              "out_hi"_a.noconvert(), "out_best_pruned"_a.noconvert());
+  module.def("constrained_topk_block", &block, "beams"_a, "keep"_a,
+             "Warps and bytes of shared memory of a block of the CUDA kernel.");
 }
 
 }  // namespace mmgrec

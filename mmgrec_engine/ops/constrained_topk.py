@@ -6,7 +6,7 @@ Shapes: B users, M beams, K columns of the level, W beams kept, n nodes of the l
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,11 @@ from mmgrec_engine import _native
 from mmgrec_engine.catalog.filters import RankFilter
 from mmgrec_engine.catalog.trie import Trie
 from mmgrec_engine.errors import BackendError, ConfigError
+from mmgrec_engine.ops.backends import OPS
 from mmgrec_engine.ops.native_call import array, named_errors
+
+if TYPE_CHECKING:
+    from mmgrec_engine.ops.constrained_topk_cuda import DeviceFilters
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ def constrained_topk(
     width: int,
     *,
     nodes: Nodes | None = None,
-    filters: RankFilter | None = None,
+    filters: RankFilter | DeviceFilters | None = None,
     normalise: Literal["catalogue", "full"] = "catalogue",
     backend: str = "native",
 ) -> BeamStep:
@@ -96,22 +100,25 @@ def constrained_topk(
     nodes : Nodes, optional
         For a head with node vectors.
     filters : RankFilter, optional
-        Allowed leaves per user.
+        Allowed leaves per user; for "cuda" a `DeviceFilters`.
     normalise : {"catalogue", "full"}
         See above.
-    backend : {"native", "reference"}
-        As chosen by `mmgrec_engine.ops.backends.choose`.
+    backend : {"native", "cuda", "reference"}
+        As chosen by `mmgrec_engine.ops.backends.choose`. "cuda" takes tensors on the device and
+        cannot raise for what they hold: a range outside the catalogue or NaN makes dead beams.
 
     Raises
     ------
     ConfigError
         Shapes do not fit together, a range lies outside the catalogue, NaN.
     BackendError
-        The backend is unknown.
+        The backend is unknown, or takes no filters of this kind.
     """
-    if backend not in ("native", "reference"):
+    if backend not in OPS["constrained_topk"]:
         raise BackendError(
-            "constrained_topk has no such backend", value=backend, allowed="native, reference"
+            "constrained_topk has no such backend",
+            value=backend,
+            allowed=", ".join(OPS["constrained_topk"]),
         )
     if normalise not in ("catalogue", "full"):
         raise ConfigError("normalise is unknown", value=normalise, allowed="catalogue, full")
@@ -120,6 +127,16 @@ def constrained_topk(
             "constrained_topk: width or level is out of range",
             value=f"width {width}, level {level}",
             allowed=f"width from 1, level 0 to {trie.num_levels - 1}",
+        )
+    if backend == "cuda":
+        from mmgrec_engine.ops.constrained_topk_cuda import cuda_step
+
+        return cuda_step(trie, level, beams, logits, width, nodes, filters, normalise)
+    if filters is not None and not isinstance(filters, RankFilter):
+        raise BackendError(
+            f"constrained_topk: {backend} takes no such filters",
+            value=type(filters).__name__,
+            allowed="RankFilter",
         )
     run = _native_step if backend == "native" else constrained_topk_reference
     return run(trie, level, beams, logits, width, nodes, filters, normalise)
