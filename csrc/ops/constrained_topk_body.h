@@ -159,58 +159,107 @@ class ConstrainedTopkBody {
     return kDeadScore;
   }
 
-  MMGREC_HOST_DEVICE float logit_of(const Beam& beam, const ChildRanges& child,
-                                    uint32_t& status) const {
-    float logit = beam.logits[child.token];
-    if (beam.query != nullptr && !child.base.empty()) {
-      const uint32_t node = first_not_less<SingleLane>(step_.node_starts, beam.first_node,
-                                                       beam.end_node, child.base.lo);
-      if (node < beam.end_node && step_.node_starts[node] == int64_t{child.base.lo}) {
-        const float* vector = step_.node_vectors + size_t{node} * step_.node_width;
-        float dot = 0;
-        for (uint32_t i = 0; i < step_.node_width; ++i) dot += beam.query[i] * vector[i];
-        logit += dot;
-      } else {
-        status |= kStatusNodeMismatch;
-      }
+  // The children that the lanes of a group have in hand.
+  struct Round {
+    PerLane<Group, ChildRanges> children;
+    PerLane<Group, float> logits;  // dead where there is no child
+    PerLane<Group, bool> more;
+  };
+
+  // Calls visit(round) until every lane has had all its children of the part. With `every_token`
+  // tokens without a child come as well, with their plain logits.
+  template <class Visit>
+  MMGREC_HOST_DEVICE void walk(const Beam& beam, uint32_t part, bool every_token,
+                               PerLane<Group, uint32_t>& status, Visit visit) const {
+    PerLane<Group, ChildCursor> cursors;
+    Group::for_each_lane([&](unsigned lane) {
+      cursors[lane] = ChildCursor(beam.leaves, part * Group::lanes + lane,
+                                  shape_.parts * Group::lanes, every_token);
+    });
+    Round round;
+    PerLane<Group, uint32_t> nodes;
+    uint32_t alive = 1;
+    while (alive != 0) {
+      Group::for_each_lane([&](unsigned lane) {
+        ChildRanges& child = round.children[lane];
+        round.more[lane] = cursors[lane].next(beam.leaves, child);
+        round.logits[lane] = kDeadScore;
+        nodes[lane] = kNoNode;
+        if (!round.more[lane]) return;
+        const bool exists = child.exists(step_.catalog.removed);
+        if (exists || every_token) round.logits[lane] = beam.logits[child.token];
+        if (exists && beam.query != nullptr) nodes[lane] = node_of(beam, child, status[lane]);
+      });
+      alive = Group::ballot([&](unsigned lane) { return round.more[lane]; });
+      if (beam.query != nullptr) add_node_terms(beam, nodes, round.logits);
+      Group::for_each_lane(
+          [&](unsigned lane) { round.logits[lane] = not_nan(round.logits[lane], status[lane]); });
+      visit(round);
     }
-    return not_nan(logit, status);
+  }
+
+  static constexpr uint32_t kNoNode = UINT32_MAX;
+
+  MMGREC_HOST_DEVICE uint32_t node_of(const Beam& beam, const ChildRanges& child,
+                                      uint32_t& status) const {
+    if (child.base.empty()) return kNoNode;
+    const uint32_t node = first_not_less<SingleLane>(step_.node_starts, beam.first_node,
+                                                     beam.end_node, child.base.lo);
+    if (node < beam.end_node && step_.node_starts[node] == int64_t{child.base.lo}) return node;
+    status |= kStatusNodeMismatch;
+    return kNoNode;
+  }
+
+  // One child after the other, all lanes on its vector: they read neighbouring numbers, where each
+  // lane on a vector of its own would touch as many lines of the cache as there are lanes.
+  MMGREC_HOST_DEVICE void add_node_terms(const Beam& beam, const PerLane<Group, uint32_t>& nodes,
+                                         PerLane<Group, float>& logits) const {
+    uint32_t left = Group::ballot([&](unsigned lane) { return nodes[lane] != kNoNode; });
+    for (; left != 0; left &= left - 1) {
+      const unsigned source = first_lane(left);
+      const uint32_t node = Group::broadcast(nodes, source);
+      const float* vector = step_.node_vectors + size_t{node} * step_.node_width;
+      PerLane<Group, float> dots;
+      Group::for_each_lane([&](unsigned lane) {
+        dots[lane] = 0;
+        for (uint32_t i = lane; i < step_.node_width; i += Group::lanes) {
+          dots[lane] += beam.query[i] * vector[i];
+        }
+      });
+      const float dot = Group::reduce_add(dots);
+      Group::for_each_lane([&](unsigned lane) {
+        if (lane == source) logits[lane] += dot;
+      });
+    }
   }
 
   MMGREC_HOST_DEVICE PartialSum sum_unit(const Beam& beam, uint32_t part,
                                          PerLane<Group, uint32_t>& status) const {
-    PerLane<Group, float> tops;
-    PerLane<Group, float> sums;
-    Group::for_each_lane([&](unsigned lane) {
-      const PartialSum sum = sum_lane(beam, part * Group::lanes + lane, status[lane]);
-      tops[lane] = sum.top;
-      sums[lane] = sum.sum;
-    });
-    const float top = Group::reduce_max(tops);
-    if (top == kDeadScore) return {};
-    Group::for_each_lane([&](unsigned lane) { sums[lane] *= std::exp(tops[lane] - top); });
-    return {top, Group::reduce_add(sums)};
+    PerLane<Group, PartialSum> sums;
+    Group::for_each_lane([&](unsigned lane) { sums[lane] = PartialSum{}; });
+    if (step_.softmax_over_level && beam.query == nullptr) {
+      Group::for_each_lane([&](unsigned lane) {
+        uint32_t token = part * Group::lanes + lane;
+        for (; token < columns(); token += shape_.parts * Group::lanes) {
+          sums[lane].add(not_nan(beam.logits[token], status[lane]));
+        }
+      });
+    } else {
+      walk(beam, part, step_.softmax_over_level, status, [&](const Round& round) {
+        Group::for_each_lane([&](unsigned lane) { sums[lane].add(round.logits[lane]); });
+      });
+    }
+    return join(sums);
   }
 
-  MMGREC_HOST_DEVICE PartialSum sum_lane(const Beam& beam, uint32_t lane, uint32_t& status) const {
-    PartialSum sum;
-    const uint32_t lanes = shape_.parts * Group::lanes;
-    if (step_.softmax_over_level && beam.query == nullptr) {
-      for (uint32_t token = lane; token < columns(); token += lanes) {
-        sum.add(not_nan(beam.logits[token], status));
-      }
-      return sum;
-    }
-    ChildCursor cursor(beam.leaves, lane, lanes, step_.softmax_over_level);
-    ChildRanges child;
-    while (cursor.next(beam.leaves, child)) {
-      if (child.exists(step_.catalog.removed)) {
-        sum.add(logit_of(beam, child, status));
-      } else if (step_.softmax_over_level) {
-        sum.add(not_nan(beam.logits[child.token], status));
-      }
-    }
-    return sum;
+  MMGREC_HOST_DEVICE static PartialSum join(const PerLane<Group, PartialSum>& sums) {
+    PerLane<Group, float> x;
+    Group::for_each_lane([&](unsigned lane) { x[lane] = sums[lane].top; });
+    const float top = Group::reduce_max(x);
+    if (top == kDeadScore) return {};
+    Group::for_each_lane(
+        [&](unsigned lane) { x[lane] = sums[lane].sum * std::exp(sums[lane].top - top); });
+    return {top, Group::reduce_add(x)};
   }
 
   // The logarithm of a beam's sum over its parts.
@@ -224,27 +273,16 @@ class ConstrainedTopkBody {
   MMGREC_HOST_DEVICE void collect_unit(const Beam& beam, uint32_t unit, CandidatePool<Group>& pool,
                                        PerLane<Group, uint32_t>& status) const {
     const float total = log_total(beam.index);
-    const uint32_t first_lane = unit % shape_.parts * Group::lanes;
-    PerLane<Group, ChildCursor> cursors;
     PerLane<Group, Candidate> candidates;
-    PerLane<Group, bool> more;
     PerLane<Group, bool> chosen;
-    Group::for_each_lane([&](unsigned lane) {
-      cursors[lane] =
-          ChildCursor(beam.leaves, first_lane + lane, shape_.parts * Group::lanes, false);
-    });
-    uint32_t alive = 1;
-    while (alive != 0) {
+    walk(beam, unit % shape_.parts, false, status, [&](const Round& round) {
       Group::for_each_lane([&](unsigned lane) {
-        ChildRanges child;
-        more[lane] = cursors[lane].next(beam.leaves, child);
-        chosen[lane] = more[lane] && child.exists(step_.catalog.removed) &&
-                       score(beam, child, total, candidates[lane], status[lane]) &&
-                       pool.wants(candidates[lane]) && allowed(child);
+        chosen[lane] = score(beam, round.children[lane], round.logits[lane], total,
+                             candidates[lane], status[lane]) &&
+                       pool.wants(candidates[lane]) && allowed(round.children[lane]);
       });
-      alive = Group::ballot([&](unsigned lane) { return more[lane]; });
       pool.push(candidates, Group::ballot([&](unsigned lane) { return chosen[lane]; }));
-    }
+    });
   }
 
   MMGREC_HOST_DEVICE bool allowed(const ChildRanges& child) const {
@@ -252,9 +290,8 @@ class ConstrainedTopkBody {
   }
 
   // False for a dead child.
-  MMGREC_HOST_DEVICE bool score(const Beam& beam, const ChildRanges& child, float total,
-                                Candidate& candidate, uint32_t& status) const {
-    const float logit = logit_of(beam, child, status);
+  MMGREC_HOST_DEVICE bool score(const Beam& beam, const ChildRanges& child, float logit,
+                                float total, Candidate& candidate, uint32_t& status) const {
     if (logit == kDeadScore) return false;
     const float log_probability = logit - total;
     // Rounding must not make a child better than its beam: certificates rest on that.

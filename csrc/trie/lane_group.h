@@ -73,6 +73,10 @@ struct HostGroup {
   MMGREC_HOST_DEVICE static T reduce_add(PerLane<HostGroup, T> x) {
     return butterfly(x, [](T a, T b) { return a + b; });
   }
+  template <class T>
+  MMGREC_HOST_DEVICE static T broadcast(const PerLane<HostGroup, T>& x, unsigned source) {
+    return x[source];
+  }
   MMGREC_HOST_DEVICE static void sync() {}
 
  private:
@@ -119,6 +123,10 @@ struct WarpGroup {
   __device__ static T reduce_add(PerLane<WarpGroup, T> x) {
     return butterfly(x[0], [](T a, T b) { return a + b; });
   }
+  template <class T>
+  __device__ static T broadcast(const PerLane<WarpGroup, T>& x, unsigned source) {
+    return __shfl_sync(everyone, x[0], static_cast<int>(source));
+  }
   __device__ static void sync() { __syncwarp(); }
 
  private:
@@ -135,6 +143,11 @@ struct WarpGroup {
 // How many lanes below `lane` have their bit set.
 MMGREC_HOST_DEVICE inline unsigned lanes_before(uint32_t bits, unsigned lane) {
   return population(bits & ((uint64_t{1} << lane) - 1));
+}
+
+// The lowest lane whose bit is set; there must be one.
+MMGREC_HOST_DEVICE inline unsigned first_lane(uint32_t bits) {
+  return population((bits & (~bits + 1)) - 1);
 }
 
 }  // namespace mmgrec

@@ -23,6 +23,9 @@ void check_reductions() {
   const uint32_t odd = Group::ballot([](unsigned lane) { return lane % 2 == 1; });
   CHECK(Group::count(odd) == Group::lanes / 2);
   Group::for_each_lane([&](unsigned lane) { CHECK(lanes_before(odd, lane) == lane / 2); });
+  if (odd != 0) CHECK(first_lane(odd) == 1);
+  CHECK(first_lane(1) == 0 && first_lane(0x80000000u) == 31);
+  CHECK(Group::broadcast(x, Group::lanes - 1) == x[Group::lanes - 1]);
   unsigned runs = 0;
   Group::once([&] { ++runs; });
   CHECK(runs == 1);
