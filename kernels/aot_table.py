@@ -3,14 +3,14 @@
 ::
 
     always:                  no spill; matrix instructions where expected; a block fits
-    same triton as table:    same rows; registers <= table + 8; same shared memory;
+    same compiler as table:  same rows; registers <= table + 8; same shared memory;
                              occupancy not lower; still (un)supported
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from mmgrec_engine.errors import ConfigError
 from mmgrec_engine.kernels.resources import tool_version
 
 TABLE = Path(__file__).with_name("resources.json")
+TRITON = {"triton": triton.__version__}
 MORE_REGISTERS = 8  # what another build of ptxas may differ by; shared memory is ours, to the byte
 
 Row = dict[str, Any]
@@ -74,13 +75,14 @@ def violations(
     table: dict[str, Any],
     targets: Sequence[str] | None = None,
     names: Sequence[str] | None = None,
+    compiler: Mapping[str, str] = TRITON,
 ) -> tuple[list[str], str | None]:
     """Compare compiled rows with the table.
 
     ::
 
         wrong = hard rules of every row
-        if the table is of this triton:  wrong += rows that came, went, or got worse
+        if the table is of this compiler:  wrong += rows that came, went, or got worse
 
     Parameters
     ----------
@@ -90,6 +92,8 @@ def violations(
         From :func:`read_table`.
     targets, names : sequence of str, optional
         What was compiled, if not everything: other rows of the table are left alone.
+    compiler : mapping
+        Name and version of what compiled the rows.
 
     Returns
     -------
@@ -99,9 +103,10 @@ def violations(
         Why only the hard rules were applied.
     """
     wrong = [message for row in rows for message in hard_rules(row)]
-    if table["triton"] != triton.__version__:
+    (name, version), *_ = compiler.items()
+    if table[name] != version:
         return wrong, (
-            f"the table is of triton {table['triton']}, this is {triton.__version__}: only spills, "
+            f"the table is of {name} {table[name]}, this is {version}: only spills, "
             "matrix units and fit were compared"
         )
     known = {
@@ -111,23 +116,23 @@ def violations(
         and (names is None or row["kernel"] in names)
     }
     compiled = {key(row): row for row in rows}
-    for name, row in compiled.items():
-        was = known.get(name)
+    for place, row in compiled.items():
+        was = known.get(place)
         wrong += changes(row, was) if was else [f"{_name(row)}: was not in the table, now compiled"]
-    gone = [row for name, row in known.items() if name not in compiled]
+    gone = [row for place, row in known.items() if place not in compiled]
     wrong += [f"{_name(row)}: was in the table, now not compiled" for row in gone]
     return wrong, None
 
 
-def write_table(path: Path, rows: Sequence[Row]) -> None:
+def write_table(path: Path, rows: Sequence[Row], compiler: Mapping[str, str] | None = None) -> None:
     """Write the table, one row per line, so that a change reads well as a diff."""
-    head = {
-        "triton": triton.__version__,
+    head = compiler or {
+        **TRITON,
         "ptxas": tool_version("ptxas"),
         "ptxas_blackwell": tool_version("ptxas-blackwell"),
     }
     lines = ",\n".join(json.dumps(row) for row in sorted(rows, key=key))
-    opening = json.dumps(head, indent=1).rstrip("\n}")
+    opening = json.dumps(dict(head), indent=1).rstrip("\n}")
     path.write_text(f'{opening},\n "rows": [\n{lines}\n ]\n}}\n')
 
 
@@ -139,6 +144,6 @@ def read_table(path: Path) -> dict[str, Any]:
         raise ConfigError(
             "the table of kernel resources cannot be read",
             value=f"{path}: {error}",
-            remedy="write it: python -m mmgrec_engine.kernels.aot --write FILE",
+            remedy="write it with --write",
         ) from error
     return table

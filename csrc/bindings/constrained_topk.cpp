@@ -2,12 +2,16 @@
 #include "ops/constrained_topk.h"
 
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/vector.h>
 
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "bindings/arrays.h"
+#include "ops/constrained_topk_device.h"
+#include "ops/filter_pack.h"
 #include "ops/prepared_filters.h"
 #include "search/beams.h"
 
@@ -21,11 +25,17 @@ class Filters {
  public:
   Filters(const CatalogView& catalog, const FilterRequest& request, std::vector<nb::object> kept,
           unsigned threads)
-      : core_(catalog, request, threads), kept_(std::move(kept)) {}
+      : core_(catalog, request, threads),
+        base_leaves_(catalog.base.items),
+        added_leaves_(catalog.added.items),
+        kept_(std::move(kept)) {}
   const PreparedFilters& core() const { return core_; }
+  // For a device: see filter_pack.h.
+  FilterPack pack() const { return {{core_.data(), core_.users()}, base_leaves_, added_leaves_}; }
 
  private:
   PreparedFilters core_;
+  uint32_t base_leaves_, added_leaves_;
   std::vector<nb::object> kept_;
 };
 
@@ -81,6 +91,14 @@ Filters* make_filters(const Catalog& catalog, size_t users, In<int64_t, 1> deny_
     request.bitmap_of_user = bitmap_of_user->data();
   }
   return new Filters(view, request, std::move(kept), threads);
+}
+
+NumpyVector<uint8_t> pack_filters(const Filters& filters, uintptr_t address) {
+  const FilterPack pack = filters.pack();
+  std::vector<uint8_t> bytes(pack.bytes());
+  pack.write(reinterpret_cast<std::byte*>(bytes.data()), address);
+  const size_t count = bytes.size();
+  return to_numpy<NumpyVector<uint8_t>>(std::move(bytes), {count});
 }
 
 const UserFilter* filters_of(const Filters* filters, size_t users) {
@@ -249,6 +267,12 @@ void bind_beams(nb::module_& module) {
       .def("best_pruned", &best_pruned_of);
 }
 
+// In every build, so that the resource report can be made where no GPU is.
+std::pair<uint32_t, size_t> block(uint32_t beams, uint32_t keep) {
+  const BlockShape shape = BlockShape::of(beams, keep);
+  return {shape.warps, shape.shared_bytes()};
+}
+
 }  // namespace
 
 void bind_constrained_topk(nb::module_& module) {
@@ -257,7 +281,10 @@ void bind_constrained_topk(nb::module_& module) {
                   "deny_leaves"_a.noconvert(), "allow_offsets"_a.none().noconvert(),
                   "allow_leaves"_a.none().noconvert(), "allow_all"_a.none().noconvert(),
                   "bitmaps"_a, "bitmap_of_user"_a.none().noconvert(), "threads"_a,
-                  nb::keep_alive<0, 1>());
+                  nb::keep_alive<0, 1>())
+      .def("pack", &pack_filters, "address"_a,
+           "Bytes [n] of the filters as they must lie at an address of another memory.")
+      .def_prop_ro("packed_bytes", [](const Filters& filters) { return filters.pack().bytes(); });
   // No conversions: a converted output would be a copy that nobody reads.
   module.def("constrained_topk", &constrained_step, "catalog"_a, "level"_a, "ranges"_a.noconvert(),
              "scores"_a.noconvert(), "logits"_a.noconvert(), "softmax_over_level"_a,
@@ -266,6 +293,8 @@ void bind_constrained_topk(nb::module_& module) {
              "removed_sums"_a.none().noconvert(), "filters"_a.none(), "out_scores"_a.noconvert(),
              "out_origin"_a.noconvert(), "out_ranges"_a.noconvert(),
              "out_best_pruned"_a.noconvert(), "threads"_a);
+  module.def("constrained_topk_block", &block, "beams"_a, "keep"_a,
+             "Warps and bytes of shared memory of a block of the CUDA kernel.");
   bind_beams(module);
 }
 

@@ -2,7 +2,6 @@
 // lookups.
 #pragma once
 
-#include <bit>
 #include <cstdint>
 
 #include "trie/catalog.h"
@@ -16,13 +15,6 @@ struct Bitmap {
   const uint64_t* words = nullptr;
   const uint32_t* counts = nullptr;
 
-  MMGREC_HOST_DEVICE static uint32_t population(uint64_t word) {
-#ifdef __CUDA_ARCH__
-    return static_cast<uint32_t>(__popcll(word));
-#else
-    return static_cast<uint32_t>(std::popcount(word));
-#endif
-  }
   // How many set ranks are smaller.
   MMGREC_HOST_DEVICE uint32_t below(uint32_t rank) const {
     const uint32_t word = rank / 64;

@@ -1,7 +1,6 @@
 // Narrowing: from a prefix (a range of leaf ranks) and one more token to the child's range.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 
 #include "trie/lane_group.h"
@@ -27,7 +26,9 @@ MMGREC_HOST_DEVICE uint32_t first_not_less(const Token* tokens, uint32_t lo, uin
     const auto probe = [=](uint64_t lane) {
       return lo + static_cast<uint32_t>((lane + 1) * span / (W + 1));
     };
-    const auto smaller = [&](unsigned lane) { return uint32_t{tokens[probe(lane)]} < token; };
+    const auto smaller = [&](unsigned lane) {
+      return static_cast<uint32_t>(tokens[probe(lane)]) < token;
+    };
     const unsigned below = Group::count(Group::ballot(smaller));
     const uint32_t next_lo = below > 0 ? probe(below - 1) + 1 : lo;
     hi = below < W ? probe(below) : hi;
@@ -43,12 +44,5 @@ MMGREC_HOST_DEVICE Range narrow(const Token* tokens, Range range, uint32_t token
   const uint32_t hi = first_not_less<Group>(tokens, lo, range.hi, token + 1);
   return {lo, hi};
 }
-
-#ifdef MMGREC_CUDA
-// Narrows `count` (range, token) pairs on the device, one warp each, on the caller's stream. All
-// pointers are device memory; `token_bytes` is 1 or 2. Returns a CUDA error code, 0 for success.
-int narrow_on_device(const void* tokens, int token_bytes, const Range* ranges,
-                     const uint32_t* wanted, Range* children, size_t count, void* stream);
-#endif
 
 }  // namespace mmgrec

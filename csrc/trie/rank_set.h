@@ -26,7 +26,7 @@ struct RankSet {
     const uint32_t bucket = rank >> shift;
     uint32_t at = directory[bucket];
     const uint32_t end = directory[bucket + 1];
-    if (end - at > 16) return first_not_less<HostGroup<1>>(ranks, at, end, rank);
+    if (end - at > 16) return first_not_less<SingleLane>(ranks, at, end, rank);
     while (at < end && ranks[at] < rank) ++at;
     return at;
   }

@@ -73,7 +73,7 @@ class NamedSet:
         return np.concatenate(parts)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RankFilter:
     """What a batch may get: in the named set, on the allow list, and not on the deny list.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from mmgrec_engine import _native
 from mmgrec_engine.errors import BackendError
 from mmgrec_engine.settings import settings
 
@@ -16,7 +17,7 @@ BACKENDS = ("native", "triton", "cuda", "reference")
 OPS: dict[str, tuple[str, ...]] = {
     "relation_attention": ("native", "triton", "reference"),
     "rq_assign": ("native", "triton", "reference"),
-    "constrained_topk": ("native", "reference"),
+    "constrained_topk": ("native", "cuda", "reference"),
     "cross_attention_beams": ("reference",),
 }
 """The implementations that exist, best first."""
@@ -114,6 +115,8 @@ def _check(op: str, backend: str, device: str | None) -> Availability:
         reason = "not written yet"
     elif backend == "triton":
         reason = _triton_problem(device)
+    elif backend == "cuda":
+        reason = _cuda_problem(device)
     elif device is not None and device not in DEVICES[backend]:
         reason = f"works on {' and '.join(DEVICES[backend])} tensors"
     return Availability(op, backend, not reason, reason)
@@ -128,4 +131,12 @@ def _triton_problem(device: str | None) -> str:
         return ""
     if device == "cpu":
         return "works on cuda tensors (or under TRITON_INTERPRET=1, for tests)"
+    return "" if torch.cuda.is_available() else "no GPU here"
+
+
+def _cuda_problem(device: str | None) -> str:
+    if _native.build_info()["cuda"] is None:
+        return "built without CUDA: build with -C cmake.define.MMGREC_CUDA=ON where nvcc is"
+    if device == "cpu":
+        return "works on cuda tensors"
     return "" if torch.cuda.is_available() else "no GPU here"

@@ -18,6 +18,7 @@ from mmgrec_engine.catalog.filters import RankFilter
 from mmgrec_engine.catalog.searchable import Searchable
 from mmgrec_engine.catalog.trie import Trie
 from mmgrec_engine.errors import BackendError, ConfigError
+from mmgrec_engine.ops.backends import OPS
 from mmgrec_engine.ops.native_call import array, named_errors
 
 
@@ -143,19 +144,22 @@ def constrained_topk(
         Allowed leaves per user.
     normalise : {"catalogue", "full"}
         See above.
-    backend : {"native", "reference"}
-        As chosen by `mmgrec_engine.ops.backends.choose`.
+    backend : {"native", "cuda", "reference"}
+        As chosen by `mmgrec_engine.ops.backends.choose`. "cuda" takes tensors on the device and
+        cannot raise for what they hold: a range outside the catalogue or NaN makes dead beams.
 
     Raises
     ------
     ConfigError
         Shapes do not fit together, a range lies outside the catalogue, NaN.
     BackendError
-        The backend is unknown.
+        The backend is unknown, or does not do this.
     """
-    if backend not in ("native", "reference"):
+    if backend not in OPS["constrained_topk"]:
         raise BackendError(
-            "constrained_topk has no such backend", value=backend, allowed="native, reference"
+            "constrained_topk has no such backend",
+            value=backend,
+            allowed=", ".join(OPS["constrained_topk"]),
         )
     if normalise not in ("catalogue", "full"):
         raise ConfigError("normalise is unknown", value=normalise, allowed="catalogue, full")
@@ -165,6 +169,10 @@ def constrained_topk(
             value=f"width {width}, level {level}",
             allowed=f"width from 1, level 0 to {catalog.num_levels - 1}",
         )
+    if backend == "cuda":
+        from mmgrec_engine.ops.constrained_topk_cuda import cuda_step
+
+        return cuda_step(catalog, level, beams, logits, width, nodes, filters, normalise)
     run = _native_step if backend == "native" else constrained_topk_reference
     return run(catalog, level, beams, logits, width, nodes, filters, normalise)
 

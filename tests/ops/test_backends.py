@@ -8,6 +8,7 @@ import pytest
 import torch
 from triton import knobs
 
+from mmgrec_engine import _native
 from mmgrec_engine.errors import BackendError
 from mmgrec_engine.ops import backends
 from mmgrec_engine.ops.backends import BACKENDS, OPS, availability, choose
@@ -38,7 +39,8 @@ def test_training_skips_what_is_no_gain_there_unless_asked() -> None:
 def test_the_device_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert choose("relation_attention", device="cuda", training=True) == "triton"
-    assert choose("constrained_topk", device="cuda") == "reference"
+    built = _native.build_info()["cuda"] is not None
+    assert choose("constrained_topk", device="cuda") == ("cuda" if built else "reference")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(knobs.runtime, "interpret", False)
     with pytest.raises(BackendError, match="no GPU here"):
@@ -48,6 +50,23 @@ def test_the_device_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(knobs.runtime, "interpret", True)
     assert choose("rq_assign", "triton") == "triton"
     assert choose("rq_assign") == "native"
+
+
+def test_cuda_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with monkeypatch.context() as without:
+        without.setattr(backends._native, "build_info", lambda: {"cuda": None})
+        with pytest.raises(BackendError, match="MMGREC_CUDA=ON"):
+            choose("constrained_topk", "cuda", device="cuda")
+    monkeypatch.setattr(backends._native, "build_info", lambda: {"cuda": "90"})
+    assert choose("constrained_topk", device="cuda") == "reference"
+    with pytest.raises(BackendError, match="no GPU here"):
+        choose("constrained_topk", "cuda", device="cuda")
+    with pytest.raises(BackendError, match="works on cuda tensors"):
+        choose("constrained_topk", "cuda", device="cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose("constrained_topk", device="cuda") == "cuda"
+    assert choose("constrained_topk") == "native"
 
 
 def test_triton_missing_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -208,5 +208,5 @@ def test_bad_input_is_named() -> None:
         constrained_topk(trie, 2, beams, good, 2)
     with pytest.raises(ConfigError, match="normalise"):
         constrained_topk(trie, 0, beams, good, 2, normalise="half")  # type: ignore[arg-type]
-    with pytest.raises(BackendError, match="native, reference"):
+    with pytest.raises(BackendError, match="native, cuda, reference"):
         constrained_topk(trie, 0, beams, good, 2, backend="triton")

@@ -13,7 +13,7 @@ import torch
 from mmgrec_engine.artifact import open_folder, write_folder
 from mmgrec_engine.catalog.trie import Trie
 from mmgrec_engine.ops.backends import choose
-from mmgrec_engine.ops.constrained_topk import Beams, constrained_topk
+from mmgrec_engine.ops.constrained_topk import Beams, BeamStep, constrained_topk
 from mmgrec_engine.ops.relation_attention import relation_attention
 from mmgrec_engine.ops.rq_assign import rq_assign
 from mmgrec_engine.writers import read_arrays, write_arrays
@@ -26,10 +26,13 @@ def self_test() -> dict[str, str]:
     tests: dict[str, Callable[[], None]] = {
         "folder round trip": _folder,
         "trie lookup": _trie,
-        "constrained_topk native = reference": _step,
         **{
             f"{op} {backend} = reference": partial(test, backend, device)
-            for op, test in (("relation_attention", _attention), ("rq_assign", _assign))
+            for op, test in (
+                ("constrained_topk", _step),
+                ("relation_attention", _attention),
+                ("rq_assign", _assign),
+            )
             for backend, device in _backends_of(op)
         },
     }
@@ -73,19 +76,21 @@ def _trie() -> None:
         raise AssertionError("a Rec-ID is not found at its rank")
 
 
-def _step() -> None:
+def _step(backend: str, device: str) -> None:
     trie, _ = _small_trie()
     torch.manual_seed(0)
     root = torch.zeros(4, 1, dtype=torch.int64)
-    beams = Beams(root, root + trie.num_items, torch.zeros(4, 1))
-    logits = torch.randn(4, 1, 16)
-    steps = [
-        constrained_topk(trie, 0, beams, logits, 5, backend=b) for b in ("native", "reference")
-    ]
-    if not torch.equal(steps[0].lo, steps[1].lo):
-        raise AssertionError("native and reference keep different beams")
-    if not torch.allclose(steps[0].scores, steps[1].scores, atol=TOLERANCE):
-        raise AssertionError("native and reference scores differ")
+    inputs = [root, root + trie.num_items, torch.zeros(4, 1), torch.randn(4, 1, 16)]
+
+    def step(backend: str, device: str) -> BeamStep:
+        lo, hi, scores, logits = (x.to(device) for x in inputs)
+        return constrained_topk(trie, 0, Beams(lo, hi, scores), logits, 5, backend=backend)
+
+    found, expected = step(backend, device), step("reference", "cpu")
+    if not torch.equal(found.lo.cpu(), expected.lo):
+        raise AssertionError(f"{backend} and reference keep different beams")
+    if not torch.allclose(found.scores.cpu(), expected.scores, atol=TOLERANCE):
+        raise AssertionError(f"{backend} and reference scores differ")
 
 
 def _attention(backend: str, device: str) -> None:
