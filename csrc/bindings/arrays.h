@@ -41,5 +41,6 @@ Array to_numpy(std::vector<T>&& values, std::initializer_list<size_t> shape) {
 void bind_trie(nb::module_& module);
 void bind_constrained_topk(nb::module_& module);
 void bind_kernels(nb::module_& module);
+void bind_live(nb::module_& module);
 
 }  // namespace mmgrec

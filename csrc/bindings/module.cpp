@@ -58,6 +58,7 @@ NB_MODULE(_native, module) {
   bind_trie(module);
   bind_constrained_topk(module);
   bind_kernels(module);
+  bind_live(module);
 #ifdef MMGREC_CUDA
   module.def("narrow_on_device", &bind_narrow_on_device, "tokens"_a, "token_bytes"_a, "ranges"_a,
              "wanted"_a, "children"_a, "count"_a, "stream"_a);
