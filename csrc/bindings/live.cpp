@@ -186,12 +186,14 @@ void bind_live_catalog(nb::module_& module) {
       .def_static("make", &make_batch, "kind"_a, "codes"_a, "old"_a, "ids"_a, "payloads"_a,
                   "level_sizes"_a)
       .def_ro("sequence", &Batch::sequence)
-      .def_prop_ro("kinds", &edit_kinds)
-      .def_prop_ro("ids", [](const Batch& batch) { return edit_ids(batch.edits); })
-      .def_prop_ro("payloads", &payload_bytes);
-  nb::class_<Prepared>(module, "Prepared").def_prop_ro("ids", [](const Prepared& prepared) {
-    return edit_ids(prepared.edits);
-  });
+      .def_prop_ro("kinds", &edit_kinds, nb::rv_policy::automatic)
+      .def_prop_ro(
+          "ids", [](const Batch& batch) { return edit_ids(batch.edits); }, nb::rv_policy::automatic)
+      .def_prop_ro("payloads", &payload_bytes, nb::rv_policy::automatic);
+  nb::class_<Prepared>(module, "Prepared")
+      .def_prop_ro(
+          "ids", [](const Prepared& prepared) { return edit_ids(prepared.edits); },
+          nb::rv_policy::automatic);
   nb::class_<CompactionJob>(module, "CompactionJob")
       .def("run", &CompactionJob::run, nb::call_guard<nb::gil_scoped_release>())
       .def(
