@@ -274,11 +274,10 @@ void bind_journal(nb::module_& module) {
       .def_prop_ro("generation", &Journal::generation);
 }
 
-// Python's EditError carries (what, value, allowed, remedy).
+// Python's EditError carries (what, value, allowed, remedy); the translator that comes last is
+// asked first.
 void bind_edit_error(nb::module_& module) {
-  static PyObject* type = nullptr;
-  type = PyErr_NewException("mmgrec_engine._native.EditError", PyExc_ValueError, nullptr);
-  module.attr("EditError") = nb::borrow(type);
+  static PyObject* type = nb::exception<EditError>(module, "EditError", PyExc_ValueError).ptr();
   nb::register_exception_translator([](const std::exception_ptr& p, void*) {
     try {
       std::rethrow_exception(p);

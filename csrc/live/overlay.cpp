@@ -8,7 +8,7 @@ namespace {
 
 // From this many edits on, sorting the added ids once is cheaper than looking through them each
 // time.
-constexpr size_t kLargeBatch = 32;
+constexpr size_t kLargeBatch = 256;
 
 struct RankChange {
   uint32_t rank;

@@ -72,6 +72,7 @@ class LiveCatalog:
         self._failed_at = 0  # pending edits when a background compaction last failed
         self._refusal: tuple[str, str] | None = None
         self.compaction_error: Exception | None = None
+        self._journal: _native.Journal | None = None
         self._writer = None if read_only else WriterLock(folder)
         try:
             self._load(read_only)
@@ -232,7 +233,6 @@ class LiveCatalog:
         self._native = generation.live
         self._payloads = generation.payloads
         self._sequence: int = contents.sequence
-        self._journal: _native.Journal | None = None
         if read_only:
             self._refusal = ("it was opened read-only", "open it without read_only")
             return
@@ -353,7 +353,8 @@ class LiveCatalog:
         """Go on with what is on disk, whether the compaction's write ended well or not."""
         found = generation_on_disk(self.folder)
         if found == number and sealed:
-            prepared, self._journal = sealed[0]
+            prepared, journal = sealed[0]
+            self._journal = journal
             self._native.publish(prepared)
             self._failed_at, self.compaction_error = 0, None
             remove_other_journals(self.folder, number)
