@@ -88,7 +88,7 @@ def write_folder(
     committing = False
     try:
         path.mkdir(parents=True, exist_ok=True)
-        _remove_stale_staging(path)
+        remove_stale_staging(path)
         staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=path))
         files = {name: _write_file(staging / name, write) for name, write in writers.items()}
         manifest = {
@@ -228,7 +228,8 @@ def _finish_killed_commit(path: Path) -> None:
                 shutil.rmtree(staging, ignore_errors=True)
 
 
-def _remove_stale_staging(path: Path) -> None:
+def remove_stale_staging(path: Path) -> None:
+    """Remove what killed writes left in a folder that has its manifest, or never had one."""
     for leftover in path.glob(STAGING_PREFIX + "*"):
         shutil.rmtree(leftover, ignore_errors=True)
 

@@ -32,7 +32,7 @@ from mmgrec_engine.catalog.live_folder import (
     journal_path,
     keep_payloads,
     read_generation,
-    remove_other_journals,
+    remove_leftovers,
     unwritable,
     write_generation,
 )
@@ -247,7 +247,7 @@ class LiveCatalog:
             self._journal = _native.Journal.open(str(path), contents)
         except OSError as error:
             raise unwritable(path, error) from error
-        remove_other_journals(self.folder, generation.number)
+        remove_leftovers(self.folder, generation.number)
 
     def _edit(
         self,
@@ -357,11 +357,11 @@ class LiveCatalog:
             self._journal = journal
             self._native.publish(prepared)
             self._failed_at, self.compaction_error = 0, None
-            remove_other_journals(self.folder, number)
+            remove_leftovers(self.folder, number)
             return
         self._native.abandon_compaction()
         if found == number - 1:
-            remove_other_journals(self.folder, number - 1)
+            remove_leftovers(self.folder, number - 1)
         else:
             self._refusal = ("a compaction stopped half-way", "open it again, which finishes it")
             self._journal = None

@@ -57,6 +57,7 @@ from mmgrec_engine.artifact import (
     Writer,
     folder_exists,
     open_folder,
+    remove_stale_staging,
     write_folder,
 )
 from mmgrec_engine.catalog.edit_arguments import ids_in_leaf_order
@@ -148,8 +149,9 @@ def read_generation(folder: Path) -> Generation:
     return _read_once(folder)
 
 
-def remove_other_journals(folder: Path, generation: int) -> None:
-    """Remove what killed compactions left; a log that cannot be removed does no harm."""
+def remove_leftovers(folder: Path, generation: int) -> None:
+    """Remove what other generations left; what cannot be removed does no harm. For the writer."""
+    remove_stale_staging(folder)
     for path in folder.glob("edits-*.log"):
         if path != journal_path(folder, generation):
             with contextlib.suppress(OSError):

@@ -297,6 +297,63 @@ def test_a_commit_that_fails_half_way_is_finished_by_the_next_open(
         assert model_of(catalog) == state
 
 
+def test_edits_wait_for_the_commit_and_are_in_the_next_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = LiveCatalog.create(tmp_path / "c", CODES, SIZES)
+    replace = os.replace
+    threads: list[threading.Thread] = []
+
+    def edit_meanwhile(source: Path, target: Path) -> None:
+        if Path(target).parent == tmp_path / "c":
+            row = np.array([[0, 50 + len(threads), 0]])
+            threads.append(threading.Thread(target=catalog.insert, args=(row, [50 + len(threads)])))
+            threads[-1].start()
+            threads[-1].join(0.05)
+            assert threads[-1].is_alive()
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", edit_meanwhile)
+    catalog.insert(np.array([[0, 40, 0]]), [40])
+    catalog.compact(background=False)
+    for thread in threads:
+        thread.join()
+    state = model_of(catalog)
+    assert len(threads) == 5
+    assert len(state) == 3 + 1 + 5
+    catalog.close()
+    monkeypatch.undo()
+    with LiveCatalog.open(tmp_path / "c") as catalog:
+        assert model_of(catalog) == state
+
+
+def test_edits_during_the_build_go_to_the_next_generation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = LiveCatalog.create(tmp_path / "c", CODES, SIZES)
+    catalog.insert(np.array([[0, 40, 0]]), [40], [b"before"])
+    write = Path.write_bytes
+
+    def edit_then_write(path: Path, content: bytes) -> int:
+        if path.name == "payloads.bin":
+            catalog.delete(np.array([[0, 40, 0]]))
+            catalog.insert(np.array([[0, 41, 0], [0, 42, 0]]), [41, 40], [b"", b"after"])
+            catalog.replace(CODES[:1], np.array([[0, 40, 0]]))
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", edit_then_write)
+    catalog.compact(background=False)
+    monkeypatch.undo()
+    state = model_of(catalog)
+    assert (0, 40, 0) in state
+    assert catalog.snapshot().pending == 5
+    catalog.close()
+    with LiveCatalog.open(tmp_path / "c") as catalog:
+        assert model_of(catalog) == state
+        assert catalog.sequence == 4
+        assert catalog.payloads == {40: b"after"}
+
+
 def test_damaged_folders_are_errors(tmp_path: Path) -> None:
     folder = tmp_path / "c"
     with LiveCatalog.create(folder, CODES, SIZES) as catalog:
