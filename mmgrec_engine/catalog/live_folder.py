@@ -60,7 +60,7 @@ from mmgrec_engine.artifact import (
     remove_stale_staging,
     write_folder,
 )
-from mmgrec_engine.catalog.edit_arguments import ids_in_leaf_order
+from mmgrec_engine.catalog.edit_arguments import as_codes, ids_in_leaf_order
 from mmgrec_engine.catalog.trie import Trie
 from mmgrec_engine.errors import ArtifactError
 
@@ -256,7 +256,7 @@ def create_folder(
     ids: NDArray[np.integer] | Sequence[int] | None,
 ) -> None:
     """Write generation 0 of a new catalogue: its journal first, as ever."""
-    trie, order = Trie.build(np.asarray(codes), level_sizes)
+    trie, order = Trie.build(as_codes(codes, len(level_sizes)), level_sizes)
     leaf_ids = ids_in_leaf_order(ids, order)
     try:
         folder.mkdir(parents=True, exist_ok=True)
