@@ -271,23 +271,29 @@ class LiveCatalog:
                 kind, rows, old_rows, no_ids if ids is None else ids, given, sizes
             )
             with self._lock:
-                done = self._make_durable(batch) if len(rows) else no_ids
-                keep_payloads(self._payloads, batch.kinds, done, given)
+                done = self._make_durable(batch, given) if len(rows) else no_ids
         except _native.EditError as error:
             _raise_edit_error(error)
         self._compact_if_due()
         return done
 
-    def _make_durable(self, batch: _native.EditBatch) -> NDArray[np.uint32]:
+    def _make_durable(
+        self, batch: _native.EditBatch, payloads: Sequence[bytes]
+    ) -> NDArray[np.uint32]:
         journal = self._check_writable()
         prepared = self._native.prepare(batch)
         ids: NDArray[np.uint32] = prepared.ids
+        # Stopped between the journal and the last line (Ctrl-C), memory would lag behind the disk;
+        # until then nothing else may be edited.
+        self._journal, self._refusal = None, ("an edit was interrupted", "open it again")
         try:
             sequence = journal.append(prepared, batch)
         except OSError as error:
+            self._journal, self._refusal = journal, None
             raise unwritable(journal_path(self.folder, journal.generation), error) from error
         self._native.publish(prepared)
-        self._sequence = sequence
+        keep_payloads(self._payloads, batch.kinds, ids, payloads)
+        self._sequence, self._journal, self._refusal = sequence, journal, None
         return ids
 
     def _check_writable(self) -> _native.Journal:

@@ -354,6 +354,28 @@ def test_edits_during_the_build_go_to_the_next_generation(
         assert catalog.payloads == {40: b"after"}
 
 
+def test_an_interrupted_edit_is_there_after_reopening(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = LiveCatalog.create(tmp_path / "c", CODES, SIZES)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mmgrec_engine.catalog.live.keep_payloads", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        catalog.insert(np.array([[0, 0, 0]]), [9], [b"x"])
+    monkeypatch.undo()
+    for edit in (lambda: catalog.delete(CODES[:1]), lambda: catalog.compact(background=False)):
+        with pytest.raises(ArtifactError, match="an edit was interrupted"):
+            edit()
+    catalog.close()
+    with LiveCatalog.open(tmp_path / "c") as catalog:
+        assert catalog.payloads == {9: b"x"}
+        assert catalog.snapshot().num_items == 4
+        catalog.delete(CODES[:1])
+
+
 def test_damaged_folders_are_errors(tmp_path: Path) -> None:
     folder = tmp_path / "c"
     with LiveCatalog.create(folder, CODES, SIZES) as catalog:
