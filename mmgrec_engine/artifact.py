@@ -50,7 +50,12 @@ class Folder:
 
 
 def write_folder(
-    path: Path, kind: str, config: Mapping[str, Any], writers: Mapping[str, Writer]
+    path: Path,
+    kind: str,
+    config: Mapping[str, Any],
+    writers: Mapping[str, Writer],
+    *,
+    before_commit: Callable[[], None] | None = None,
 ) -> None:
     """Write a folder so that readers see the old state or the new one, never a mixture.
 
@@ -70,6 +75,9 @@ def write_folder(
         JSON-serialisable configuration.
     writers : mapping
         File name to a function that writes this file at the path it is given.
+    before_commit : callable, optional
+        Called when everything is staged and durable, right before the folder changes. What it
+        raises stops the write.
 
     Raises
     ------
@@ -77,9 +85,10 @@ def write_folder(
         The folder cannot be written (read-only, disk full). The old contents are then intact.
     """
     staging: Path | None = None
+    committing = False
     try:
         path.mkdir(parents=True, exist_ok=True)
-        _remove_stale_staging(path)
+        remove_stale_staging(path)
         staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=path))
         files = {name: _write_file(staging / name, write) for name, write in writers.items()}
         manifest = {
@@ -91,11 +100,17 @@ def write_folder(
         }
         text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
         _write_manifest(staging, text)
+        _sync_directory(staging)
+        if before_commit is not None:
+            before_commit()
+        committing = True
         _commit(staging, path)
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
-        if staging is not None:
+        # Stopped within the commit, the staging folder is the only whole copy: the next reader
+        # finishes the moves.
+        if staging is not None and not (committing and not (path / MANIFEST).exists()):
             shutil.rmtree(staging, ignore_errors=True)
 
 
@@ -179,11 +194,20 @@ def _write_manifest(staging: Path, text: str) -> None:
 def _commit(staging: Path, path: Path) -> None:
     # Without its manifest the folder is "unfinished" for the few renames that follow, so nobody
     # reads a mixture of two generations.
+    files = list(staging.iterdir())
     (path / MANIFEST).unlink(missing_ok=True)
-    for file in sorted(staging.iterdir(), key=lambda file: file.name == MANIFEST):
+    _move_in(files, path)
+
+
+def _move_in(files: list[Path], path: Path) -> None:
+    for file in sorted(files, key=lambda file: file.name == MANIFEST):
         # A reader that finished the moves meanwhile has taken the file already.
         with contextlib.suppress(FileNotFoundError):
             os.replace(file, path / file.name)
+    _sync_directory(path)
+
+
+def _sync_directory(path: Path) -> None:
     directory = os.open(path, os.O_RDONLY)
     try:
         os.fsync(directory)
@@ -197,12 +221,15 @@ def _finish_killed_commit(path: Path) -> None:
         return
     for staging in path.glob(STAGING_PREFIX + "*"):
         if (staging / MANIFEST).is_file():
-            with contextlib.suppress(OSError):  # a reader may lack the right to write
-                _commit(staging, path)
+            # No manifest is removed here: the writer may be alive and have moved it in by now. A
+            # reader may lack the right to write.
+            with contextlib.suppress(OSError):
+                _move_in(list(staging.iterdir()), path)
                 shutil.rmtree(staging, ignore_errors=True)
 
 
-def _remove_stale_staging(path: Path) -> None:
+def remove_stale_staging(path: Path) -> None:
+    """Remove what killed writes left in a folder that has its manifest, or never had one."""
     for leftover in path.glob(STAGING_PREFIX + "*"):
         shutil.rmtree(leftover, ignore_errors=True)
 

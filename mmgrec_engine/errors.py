@@ -67,3 +67,7 @@ class BackendError(MMGRecError):
 
 class RequestError(MMGRecError):
     """A recommendation request names things the engine does not know."""
+
+
+class EditError(MMGRecError):
+    """An edit of a live catalogue contradicts what is in it; nothing of its batch was made."""

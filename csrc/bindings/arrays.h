@@ -41,6 +41,7 @@ Array to_numpy(std::vector<T>&& values, std::initializer_list<size_t> shape) {
 void bind_trie(nb::module_& module);
 void bind_constrained_topk(nb::module_& module);
 void bind_kernels(nb::module_& module);
+void bind_live(nb::module_& module);
 #ifdef MMGREC_CUDA
 void bind_device(nb::module_& module);
 #endif

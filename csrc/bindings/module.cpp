@@ -41,6 +41,7 @@ NB_MODULE(_native, module) {
   bind_trie(module);
   bind_constrained_topk(module);
   bind_kernels(module);
+  bind_live(module);
 #ifdef MMGREC_CUDA
   bind_device(module);
 #endif

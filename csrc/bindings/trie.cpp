@@ -71,10 +71,19 @@ std::vector<uint32_t> whole(const Catalog& catalog) {
   return {0, view.base.items, 0, view.added.items};
 }
 
+// Ranks of the base leaves that are gone, ascending.
+NumpyVector<uint32_t> removed(const Catalog& catalog) {
+  const RankSet gone = catalog.view().removed;
+  return to_numpy<NumpyVector<uint32_t>>(std::vector<uint32_t>(gone.ranks, gone.ranks + gone.count),
+                                         {gone.count});
+}
+
 }  // namespace
 
 void bind_trie(nb::module_& module) {
-  nb::class_<Catalog>(module, "Catalog").def_prop_ro("whole", &whole);
+  nb::class_<Catalog>(module, "Catalog")
+      .def_prop_ro("whole", &whole)
+      .def_prop_ro("removed", &removed);
   nb::class_<Trie, Catalog>(module, "Trie")
       .def_static(
           "open", [](const std::string& path) { return Trie::open(path); }, "path"_a,

@@ -9,13 +9,12 @@ import pytest
 import torch
 
 from mmgrec_engine import _native
-from mmgrec_engine.catalog.filters import RankFilter
 from mmgrec_engine.catalog.nodes import NodeVectors
 from mmgrec_engine.catalog.trie import Trie
 from mmgrec_engine.errors import BackendError, ConfigError
 from mmgrec_engine.ops.backends import availability
 from mmgrec_engine.ops.constrained_topk import Beams, BeamStep, Nodes, constrained_topk
-from mmgrec_engine.ops.constrained_topk_cuda import DeviceFilters, cuda_step
+from mmgrec_engine.ops.constrained_topk_cuda import cuda_step
 
 PROBLEM = next(a.reason for a in availability("constrained_topk", "cuda") if a.backend == "cuda")
 needs_gpu = pytest.mark.skipif(bool(PROBLEM), reason=PROBLEM)
@@ -71,7 +70,7 @@ def test_cuda_equals_native(
         if with_nodes:
             query = torch.randn(*beams.lo.shape, 5)
             nodes = Nodes(query, tables.vectors[level], tables.starts[level])
-            gpu_nodes = Nodes(*(x.cuda() for x in vars(nodes).values()))
+            gpu_nodes = Nodes(query.cuda(), nodes.vectors.cuda(), nodes.starts.cuda())
         expected = constrained_topk(
             trie, level, beams, logits, width, nodes=nodes, normalise=normalise
         )
@@ -145,14 +144,11 @@ def test_bad_input_is_in_the_status() -> None:
 def test_what_the_backend_cannot_take_is_named() -> None:
     trie = make_trie([4, 4], 16, 1.0)
     logits = torch.zeros(1, 1, 4)
-    deny = RankFilter.from_lists([np.array([0])], None, trie.num_items)
-    with pytest.raises(BackendError, match="filters are on the host"):
-        constrained_topk(trie, 0, root(trie, 1), logits, 2, filters=deny, backend="cuda")
     with pytest.raises(ConfigError, match="tensors on one CUDA device"):
         constrained_topk(trie, 0, root(trie, 1), logits, 2, backend="cuda")
-    packed = DeviceFilters(torch.zeros(8, dtype=torch.uint8))
-    with pytest.raises(BackendError, match="native takes no such filters"):
-        constrained_topk(trie, 0, root(trie, 1), logits, 2, filters=packed)
+    nodes = Nodes(torch.zeros(1, 1, 2), torch.zeros(4, 2), torch.zeros(5), torch.zeros(2, 2))
+    with pytest.raises(BackendError, match="edited prefixes"):
+        constrained_topk(trie, 0, root(trie, 1), logits, 2, nodes=nodes, backend="cuda")
 
 
 def test_a_block_has_room_for_what_is_documented() -> None:

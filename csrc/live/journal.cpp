@@ -1,0 +1,206 @@
+#include "live/journal.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
+#include <system_error>
+#include <utility>
+
+#include "live/record.h"
+
+namespace mmgrec {
+namespace {
+
+constexpr std::array<char, 8> kMagic{'M', 'M', 'G', 'E', 'D', 'I', 'T', '\0'};
+constexpr uint32_t kVersion = 1;
+
+[[noreturn]] void fail(const char* action, const std::filesystem::path& path) {
+  throw std::system_error(errno, std::generic_category(), action + (" " + path.string()));
+}
+
+struct Descriptor {
+  int fd;
+  ~Descriptor() {
+    if (fd >= 0) ::close(fd);
+  }
+};
+
+uint32_t header_crc(const JournalHeader& header) {
+  return crc32(std::as_bytes(std::span(&header, 1)).first(offsetof(JournalHeader, crc)));
+}
+
+// Read and not mapped: a writer in another process may shorten the file under a map.
+std::vector<std::byte> read_all(const std::filesystem::path& path) {
+  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (file.fd < 0) fail("cannot open", path);
+  std::vector<std::byte> content;
+  size_t size = 0;
+  for (;;) {
+    content.resize(std::max<size_t>(2 * size, 1 << 16));
+    const ssize_t count = ::read(file.fd, content.data() + size, content.size() - size);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) fail("cannot read", path);
+    if (count == 0) break;
+    size += static_cast<size_t>(count);
+  }
+  content.resize(size);
+  return content;
+}
+
+JournalHeader read_header(std::span<const std::byte> file, const std::string& name) {
+  JournalHeader header;
+  if (file.size() < sizeof(header)) throw DamagedFile(name + " is too short for a journal");
+  std::memcpy(&header, file.data(), sizeof(header));
+  if (header.magic != kMagic) throw DamagedFile(name + " is not a journal");
+  if (header.version != kVersion) {
+    throw DamagedFile(name + " has journal format " + std::to_string(header.version) +
+                      "; this version reads format " + std::to_string(kVersion));
+  }
+  if (header.crc != header_crc(header)) throw DamagedFile(name + ": damaged header");
+  if (header.levels > kMaxLevels) throw DamagedFile(name + ": too many levels");
+  return header;
+}
+
+// A crash can only damage the end of the file. A valid record after a bad one means that the bad
+// one was whole once, and acknowledged.
+void check_nothing_follows(const JournalHeader& header, std::span<const std::byte> file,
+                           uint64_t bad, const std::string& name) {
+  for (uint64_t offset = bad + 1; offset + sizeof(RecordHeader) <= file.size(); ++offset) {
+    if (record_at(header, file, offset)) {
+      throw DamagedFile(name + ": the record at byte " + std::to_string(bad) +
+                        " is damaged, and valid ones follow at byte " + std::to_string(offset));
+    }
+  }
+}
+
+void sync_folder_of(const std::filesystem::path& path) {
+  const auto folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+  const Descriptor file{::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  if (file.fd < 0 || ::fsync(file.fd) != 0) fail("cannot sync the folder of", path);
+}
+
+}  // namespace
+
+JournalContents read_journal(const std::filesystem::path& path) {
+  const std::vector<std::byte> content = read_all(path);
+  const std::span<const std::byte> file(content);
+  const std::string name = path.string();
+  JournalContents contents;
+  contents.header = read_header(file, name);
+  uint64_t at = sizeof(JournalHeader);
+  uint64_t expected = contents.header.before + 1;
+  while (at < file.size()) {
+    const auto record = record_at(contents.header, file, at);
+    if (!record) {
+      check_nothing_follows(contents.header, file, at, name);
+      break;
+    }
+    if (record->sequence != expected++) throw DamagedFile(name + ": a batch is missing");
+    contents.batches.push_back(decode_record(contents.header, file.subspan(at, record->bytes)));
+    at += record->bytes;
+  }
+  contents.good_bytes = at;
+  contents.cut_bytes = file.size() - at;
+  return contents;
+}
+
+Journal Journal::create(const std::filesystem::path& path, uint64_t generation,
+                        std::span<const uint32_t> level_sizes, uint64_t before,
+                        std::span<const Batch> batches) {
+  Journal journal;
+  JournalHeader& header = journal.header_;
+  header.magic = kMagic;
+  header.version = kVersion;
+  header.levels = static_cast<uint32_t>(level_sizes.size());
+  header.generation = generation;
+  header.before = before;
+  std::ranges::copy(level_sizes, header.level_sizes.begin());
+  header.crc = header_crc(header);
+  const auto start = std::as_bytes(std::span(&header, 1));
+  std::vector<std::byte> bytes(start.begin(), start.end());
+  journal.sequence_ = before;
+  for (const Batch& batch : batches) {
+    encode_record(header, ++journal.sequence_, bytes.size(), batch.edits, batch.payloads, bytes);
+  }
+  journal.path_ = path;
+  journal.fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (journal.fd_ < 0) fail("cannot create", path);
+  journal.write(bytes);
+  sync_folder_of(path);
+  return journal;
+}
+
+Journal Journal::open(const std::filesystem::path& path, const JournalContents& contents) {
+  Journal journal;
+  journal.path_ = path;
+  journal.header_ = contents.header;
+  journal.bytes_ = contents.good_bytes;
+  journal.sequence_ = contents.header.before + contents.batches.size();
+  journal.fd_ = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+  if (journal.fd_ < 0) fail("cannot open", path);
+  if (contents.cut_bytes > 0) {
+    if (::ftruncate(journal.fd_, static_cast<off_t>(journal.bytes_)) != 0 ||
+        ::fdatasync(journal.fd_) != 0) {
+      fail("cannot shorten", path);
+    }
+  }
+  return journal;
+}
+
+Journal& Journal::operator=(Journal&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(header_, other.header_);
+  std::swap(fd_, other.fd_);
+  std::swap(bytes_, other.bytes_);
+  std::swap(sequence_, other.sequence_);
+  std::swap(broken_, other.broken_);
+  return *this;
+}
+
+Journal::~Journal() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+uint64_t Journal::append(std::span<const Edit> edits, std::span<const std::string> payloads) {
+  if (broken_) {
+    errno = EIO;
+    fail("an earlier write could not be undone; open again", path_);
+  }
+  std::vector<std::byte> bytes;
+  encode_record(header_, sequence_ + 1, bytes_, edits, payloads, bytes);
+  write(bytes);
+  return ++sequence_;
+}
+
+void Journal::write(std::span<const std::byte> bytes) {
+  uint64_t at = bytes_;
+  const auto undo_and_fail = [this] {
+    const int cause = errno;
+    roll_back();
+    errno = cause;
+    fail("cannot write", path_);
+  };
+  for (auto left = bytes; !left.empty();) {
+    const ssize_t written = ::pwrite(fd_, left.data(), left.size(), static_cast<off_t>(at));
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) undo_and_fail();
+    left = left.subspan(static_cast<size_t>(written));
+    at += static_cast<uint64_t>(written);
+  }
+  if (::fdatasync(fd_) != 0) undo_and_fail();
+  bytes_ = at;
+}
+
+// A batch whose writing failed must not come back to life after a crash, so the shorter file has to
+// be durable too before anything is appended.
+void Journal::roll_back() noexcept {
+  broken_ =
+      ::ftruncate(fd_, static_cast<off_t>(bytes_)) != 0 || (bytes_ > 0 && ::fdatasync(fd_) != 0);
+}
+
+}  // namespace mmgrec
