@@ -227,12 +227,13 @@ auto per_beam(const Beams& beams, Get get) {
                                                           {beams.users(), beams.beams()});
 }
 
-// [B, M] first leaf of every beam, added ones numbered after the base; -1 for a dead beam.
+// [B, M] a leaf of every beam, added ones numbered after the base; -1 for a dead beam. Where a
+// single item has a leaf in both segments, the one in the base is gone.
 auto leaves_of(const Beams& beams) {
   const uint32_t base = beams.catalog().base.items;
   return per_beam<int64_t>(beams, [base](const Beam& beam) -> int64_t {
     if (beam.dead()) return -1;
-    return beam.base.empty() ? int64_t{base} + beam.added.lo : int64_t{beam.base.lo};
+    return beam.added.empty() ? int64_t{beam.base.lo} : int64_t{base} + beam.added.lo;
   });
 }
 
