@@ -16,10 +16,13 @@ class Searchable(Protocol):
     ``num_leaves`` counts base leaves, removed ones included, and added leaves after them.
     """
 
-    native: _native.Catalog
     num_leaves: int
     num_levels: int
     level_sizes: list[int]
 
-    def codes(self, leaves: NDArray[np.int64] | None = None) -> NDArray[np.int32]:
+    @property
+    def native(self) -> _native.Catalog:
+        """The handle."""
+
+    def codes(self, leaves: NDArray[np.int64] | None = None, /) -> NDArray[np.int32]:
         """Return the Rec-IDs ``[n, T]`` of leaves ``[n]``, by default of all items in order."""
