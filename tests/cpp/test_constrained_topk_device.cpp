@@ -5,6 +5,7 @@
 #include "device_world.h"
 #include "ops/constrained_topk.h"
 #include "ops/filter_pack.h"
+#include "trie/trie.h"
 
 namespace device_test {
 namespace {
