@@ -56,12 +56,14 @@ Bitmap bitmap_of(const nb::handle& words, const nb::handle& counts, uint32_t lea
   return {bits.data(), sums.data()};
 }
 
+using BitmapArrays = nb::typed<nb::tuple, nb::object, nb::object, nb::object, nb::object>;
+
 // bitmaps: per named set the tuple (base words, base counts, added words, added counts).
 Filters* make_filters(const Catalog& catalog, size_t users, In<int64_t, 1> deny_offsets,
                       In<int64_t, 1> deny_leaves, std::optional<In<int64_t, 1>> allow_offsets,
                       std::optional<In<int64_t, 1>> allow_leaves,
                       std::optional<In<uint8_t, 1>> allow_all,
-                      const std::vector<nb::tuple>& bitmaps,
+                      const std::vector<BitmapArrays>& bitmaps,
                       std::optional<In<int32_t, 1>> bitmap_of_user, unsigned threads) {
   const CatalogView view = catalog.view();
   FilterRequest request;
@@ -75,7 +77,7 @@ Filters* make_filters(const Catalog& catalog, size_t users, In<int64_t, 1> deny_
   }
   std::vector<LeafBits> bits;
   std::vector<nb::object> kept;
-  for (const nb::tuple& set : bitmaps) {
+  for (const BitmapArrays& set : bitmaps) {
     require(set.size() == 4, "a bitmap is a tuple of four arrays");
     bits.push_back(
         {bitmap_of(set[0], set[1], view.base.items), bitmap_of(set[2], set[3], view.added.items)});
@@ -227,12 +229,13 @@ auto per_beam(const Beams& beams, Get get) {
                                                           {beams.users(), beams.beams()});
 }
 
-// [B, M] first leaf of every beam, added ones numbered after the base; -1 for a dead beam.
+// [B, M] a leaf of every beam, added ones numbered after the base; -1 for a dead beam. Where a
+// single item has a leaf in both segments, the one in the base is gone.
 auto leaves_of(const Beams& beams) {
   const uint32_t base = beams.catalog().base.items;
   return per_beam<int64_t>(beams, [base](const Beam& beam) -> int64_t {
     if (beam.dead()) return -1;
-    return beam.base.empty() ? int64_t{base} + beam.added.lo : int64_t{beam.base.lo};
+    return beam.added.empty() ? int64_t{beam.base.lo} : int64_t{base} + beam.added.lo;
   });
 }
 

@@ -1,23 +1,28 @@
 #include "live/compaction.h"
 
+#include <algorithm>
+#include <array>
 #include <utility>
 #include <vector>
 
+#include "trie/trie_layout.h"
+
 namespace mmgrec {
 
+// The walk is sorted already, so that leaves are written as they come, without a list of them.
 void CompactionJob::run() {
-  const std::vector<uint32_t> sizes = snapshot_->base()->level_sizes();
-  std::vector<int32_t> codes;
+  TrieStorage storage(snapshot_->base()->level_sizes(), snapshot_->num_items(), {});
+  LeafWriter writer(storage, 0);
   std::vector<uint32_t> ids;
-  codes.reserve(size_t{snapshot_->num_items()} * sizes.size());
   ids.reserve(snapshot_->num_items());
+  std::array<uint32_t, kMaxLevels> wide{};
   snapshot_->for_each_live([&](uint32_t leaf, const Tuple& tuple) {
-    codes.insert(codes.end(), tuple.begin(), tuple.begin() + static_cast<ptrdiff_t>(sizes.size()));
+    std::ranges::copy(tuple, wide.begin());
+    writer.append(wide.data());
     ids.push_back(snapshot_->id(leaf));
   });
-  std::vector<uint32_t> order;  // ascends: the walk is sorted already
-  Trie trie = Trie::build(codes, sizes, order);
-  base_ = std::make_shared<const Base>(std::move(trie), std::move(ids));
+  writer.finish();
+  base_ = std::make_shared<const Base>(Trie(std::move(storage)), std::move(ids));
   snapshot_.reset();
 }
 

@@ -80,7 +80,7 @@ class LeafSet:
     def contains(self, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Say for every number whether the set holds it."""
         bits = self.words[numbers >> 6] >> (numbers & 63).astype(np.uint64)
-        return (bits & np.uint64(1)).astype(bool)
+        return np.asarray(bits & np.uint64(1), bool)
 
     def numbers(self) -> NDArray[np.int64]:
         """Return all numbers of the set, ascending."""

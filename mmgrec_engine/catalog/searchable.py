@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mmgrec_engine import _native
 
 
@@ -13,7 +16,13 @@ class Searchable(Protocol):
     ``num_leaves`` counts base leaves, removed ones included, and added leaves after them.
     """
 
-    native: _native.Catalog
     num_leaves: int
     num_levels: int
     level_sizes: list[int]
+
+    @property
+    def native(self) -> _native.Catalog:
+        """The handle."""
+
+    def codes(self, leaves: NDArray[np.int64] | None = None, /) -> NDArray[np.int32]:
+        """Return the Rec-IDs ``[n, T]`` of leaves ``[n]``, by default of all items in order."""

@@ -13,9 +13,10 @@ from torch import Tensor
 from mmgrec_engine.catalog.filters import RankFilter
 from mmgrec_engine.catalog.nodes import NodeVectors
 from mmgrec_engine.catalog.searchable import Searchable
+from mmgrec_engine.decoding.beams import start_beams
 from mmgrec_engine.models.decoder import Memory
 from mmgrec_engine.models.recommender import Recommender
-from mmgrec_engine.ops.constrained_topk import Beams, BeamStep, Nodes, constrained_topk
+from mmgrec_engine.ops.constrained_topk import Nodes
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,6 @@ class SearchResult:
     certified: Tensor
     expanded: Tensor | None = None
     limit_hit: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class _State:
-    beams: Beams
-    prefix: Tensor  # [B, M, t] tokens so far
-    best_pruned: Tensor  # [B] highest score of any prefix dropped so far
 
 
 @torch.no_grad()
@@ -75,28 +69,15 @@ def beam_search(
     backend : str
         Of `constrained_topk`.
     """
-    width = max(beam_width, k)
-    users, device = len(memory.lengths), memory.lengths.device
-    state = _State(
-        Beams.whole(catalog, users, device),
-        prefix=torch.zeros(users, 1, 0, dtype=torch.int64, device=device),
-        best_pruned=torch.full((users,), float("-inf"), device=device),
-    )
+    lengths = memory.lengths
+    beams = start_beams(catalog, len(lengths), max(beam_width, k), filters, backend, lengths.device)
     for level in range(catalog.num_levels):
-        hidden = model.decoder(state.prefix, memory)[:, :, -1]
-        step = constrained_topk(
-            catalog,
-            level,
-            state.beams,
-            model.head.logits(level, hidden),
-            width,
-            nodes=nodes_of(model, nodes, level, hidden, memory),
-            filters=filters,
-            normalise=model.config.normalise,
-            backend=backend,
-        )
-        state = _advance(state, step)
-    return _finish(state, k, catalog)
+        hidden = model.decoder(beams.prefixes, memory)[:, :, -1]
+        nodes_here = nodes_of(model, nodes, level, hidden, memory)
+        beams.step(model.head.logits(level, hidden), nodes_here, model.config.normalise)
+    leaves, scores, best_pruned = beams.result()
+    certified = scores[:, k - 1] >= best_pruned
+    return SearchResult(leaves[:, :k], scores[:, :k], certified)
 
 
 def nodes_of(
@@ -108,17 +89,3 @@ def nodes_of(
     if query is None or nodes is None:
         return None
     return Nodes(query, nodes.vectors[level], nodes.starts[level])
-
-
-def _advance(state: _State, step: BeamStep) -> _State:
-    parents = step.parents.long()[:, :, None].expand(-1, -1, state.prefix.shape[2])
-    prefix = torch.cat([state.prefix.gather(1, parents), step.tokens.long()[:, :, None]], dim=2)
-    best_pruned = torch.maximum(state.best_pruned, step.best_pruned)
-    return _State(step.beams, prefix, best_pruned)
-
-
-def _finish(state: _State, k: int, catalog: Searchable) -> SearchResult:
-    beams = state.beams
-    scores = beams.scores[:, :k]
-    leaves = beams.leaves(catalog)[:, :k]
-    return SearchResult(leaves, scores, certified=scores[:, -1] >= state.best_pruned)

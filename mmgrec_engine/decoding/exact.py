@@ -15,9 +15,9 @@ from torch import Tensor
 
 from mmgrec_engine.catalog.filters import RankFilter
 from mmgrec_engine.catalog.nodes import NodeVectors
-from mmgrec_engine.catalog.trie import Trie
+from mmgrec_engine.catalog.searchable import Searchable
 from mmgrec_engine.decoding.beam_search import SearchResult, nodes_of
-from mmgrec_engine.decoding.prefixes import NO_RANK, BestItems, Ints, Prefixes, best_of_each, places
+from mmgrec_engine.decoding.prefixes import BestItems, Ints, Prefixes, best_of_each, places
 from mmgrec_engine.models.decoder import Memory
 from mmgrec_engine.models.recommender import Recommender
 from mmgrec_engine.ops.constrained_topk import Beams, BeamStep, constrained_topk
@@ -39,7 +39,7 @@ CALL_CELLS = 1 << 22
 @torch.no_grad()
 def exact_search(
     model: Recommender,
-    trie: Trie,
+    catalog: Searchable,
     nodes: NodeVectors | None,
     memory: Memory,
     *,
@@ -60,7 +60,7 @@ def exact_search(
 
     Parameters
     ----------
-    model, trie, nodes, memory, filters, backend
+    model, catalog, nodes, memory, filters, backend
         As for `beam_search`.
     k, beam_width : int
         Results per user; prefixes per level of the first pass, raised to k where smaller.
@@ -73,9 +73,9 @@ def exact_search(
     SearchResult
         Equal scores in leaf order. ``certified`` is False exactly where ``limit_hit`` is True.
     """
-    search = _ExactSearch(model, trie, nodes, memory, k, filters, backend)
-    pool = Prefixes.roots(len(memory.lengths), trie.num_items)
-    for level in range(trie.num_levels):
+    search = _ExactSearch(model, catalog, nodes, memory, k, filters, backend)
+    pool = Prefixes.roots(len(memory.lengths), catalog.native.whole)
+    for level in range(catalog.num_levels):
         pool = search.first_pass(pool, level, max(beam_width, k))
     while len(pool):
         pool = search.round(pool, max_prefixes)
@@ -88,14 +88,15 @@ class _ExactSearch:
     def __init__(
         self,
         model: Recommender,
-        trie: Trie,
+        catalog: Searchable,
         nodes: NodeVectors | None,
         memory: Memory,
         k: int,
         filters: RankFilter | None,
         backend: str,
     ) -> None:
-        self._model, self._trie, self._nodes, self._memory = model, trie, nodes, memory
+        self._model, self._catalog, self._nodes, self._memory = model, catalog, nodes, memory
+        self._base_leaves = catalog.native.whole[1]
         self._filters, self._backend = filters, backend
         users = len(memory.lengths)
         self._best = BestItems(users, k)
@@ -118,10 +119,9 @@ class _ExactSearch:
     def result(self) -> SearchResult:
         """Return the best k."""
         device = self._memory.lengths.device
-        ranks = np.where(self._best.ranks == NO_RANK, -1, self._best.ranks)
         limit_hit = torch.from_numpy(self._limit_hit).to(device)
         return SearchResult(
-            torch.from_numpy(ranks).to(device),
+            torch.from_numpy(self._best.leaves).to(device),
             torch.from_numpy(self._best.scores).to(device),
             certified=~limit_hit,
             expanded=torch.from_numpy(self._expanded).to(device),
@@ -130,7 +130,7 @@ class _ExactSearch:
 
     def _expand_best(self, pool: Prefixes, candidates: Ints, most: Ints) -> Prefixes:
         among = pool.take(candidates)
-        chosen, _ = best_of_each(among.user, among.score, among.lo, most)
+        chosen, _ = best_of_each(among.user, among.score, among.place, most)
         taken = among.take(chosen)
         np.add.at(self._expanded, taken.user, 1)
         parts = [pool.take(np.delete(np.arange(len(pool)), candidates[chosen]))]
@@ -138,23 +138,23 @@ class _ExactSearch:
             parts += self._children(taken.take(taken.level == level), int(level))
         found = Prefixes.join(parts)
         leaf = self._is_item(found)
-        self._best.add(found.take(leaf))
+        self._best.add(found.take(leaf), self._base_leaves)
         rest = found.take(~leaf)
         return rest.take(self._best.may_change_by(rest))
 
     def _is_item(self, prefixes: Prefixes) -> NDArray[np.bool_]:
-        whole = prefixes.level == self._trie.num_levels
+        whole = prefixes.level == self._catalog.num_levels
         if self._model.config.normalise == "full":
             return np.asarray(whole)
         # Below a single item every further token has one choice: probability 1, nothing to decode.
-        return np.asarray(whole | (prefixes.hi - prefixes.lo == 1))
+        return np.asarray(whole | (prefixes.num_leaves == 1))
 
     def _children(self, parents: Prefixes, level: int) -> Iterator[Prefixes]:
         """Yield the children of prefixes of one level, grouped by user; calls of bounded size."""
         row, column = _rows(parents.user)
-        columns = self._trie.level_sizes[level]
+        columns = self._catalog.level_sizes[level]
         width = int(column.max()) + 1
-        children = np.bincount(row, np.minimum(parents.hi - parents.lo, columns)).astype(np.int64)
+        children = np.bincount(row, np.minimum(parents.num_leaves, columns)).astype(np.int64)
         rows_per_call = max(1, CALL_CELLS // (width * columns + int(children.max())))
         for begin in range(0, int(row[-1]) + 1, rows_per_call):
             part = slice(*np.searchsorted(row, [begin, begin + rows_per_call]))
@@ -166,11 +166,13 @@ class _ExactSearch:
         shape = (int(row[-1]) + 1, int(column.max()) + 1)
         users = np.zeros(shape[0], np.int64)
         users[row] = parents.user
-        tokens = self._trie.codes(parents.lo)[:, :level].astype(np.int64)
+        leaves = parents.leaf(self._base_leaves)
+        tokens = self._catalog.codes(leaves)[:, :level].astype(np.int64)
+        ranges = _scatter(shape, at, parents.ranges)
         step = self._step(
             level,
             _scatter(shape, at, tokens),
-            Beams(*(_scatter(shape, at, x) for x in (parents.lo, parents.hi, parents.score))),
+            Beams.of_ranges(ranges, _scatter(shape, at, parents.score)),
             users,
             most,
         )
@@ -179,8 +181,7 @@ class _ExactSearch:
         return Prefixes(
             users[live[0]],
             np.full(len(live[0]), level + 1),
-            step.lo.cpu().numpy()[live],
-            step.hi.cpu().numpy()[live],
+            step.beams.ranges.cpu().numpy()[live],
             scores[live],
         )
 
@@ -190,7 +191,7 @@ class _ExactSearch:
         memory = self._memory.of_users(torch.from_numpy(users).to(device))
         hidden = self._model.decoder(prefix.to(device), memory)[:, :, -1]
         return constrained_topk(
-            self._trie,
+            self._catalog,
             level,
             beams,
             self._model.head.logits(level, hidden),

@@ -14,33 +14,32 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 Scores = NDArray[np.float32]
 
-NO_RANK = np.iinfo(np.int64).max
-"""Rank of a place that holds no item yet: any item with any score comes before it."""
+NO_PLACE = np.iinfo(np.int64).max
+"""Place of an item that is not found yet: any item with any score comes before it."""
 
 
 @dataclass(frozen=True)
 class Prefixes:
     """Prefixes of many users, all ``[P]``.
 
-    ``user`` row of the user, ``level`` number of tokens, ``lo`` and ``hi`` leaf range, ``score``
-    log-probability. The tokens themselves are those of any leaf in the range.
+    ``user`` row of the user, ``level`` number of tokens, ``ranges`` ``[P, 4]`` base leaves from and
+    to, added leaves from and to, ``score`` log-probability. The tokens themselves are those of any
+    leaf in the ranges.
     """
 
     user: Ints
     level: Ints
-    lo: Ints
-    hi: Ints
+    ranges: Ints
     score: Scores
 
     def __len__(self) -> int:
         return len(self.user)
 
     @classmethod
-    def roots(cls, users: int, num_items: int) -> Prefixes:
-        """Return the empty prefix, which is the whole catalogue, of every user."""
-        zeros = np.zeros(users, np.int64)
-        whole = np.full(users, num_items, np.int64)
-        return cls(np.arange(users), zeros, zeros, whole, np.zeros(users, np.float32))
+    def roots(cls, users: int, whole: Sequence[int]) -> Prefixes:
+        """Return the empty prefix, which is the ``whole`` catalogue, of every user."""
+        ranges = np.tile(np.array(whole, np.int64), (users, 1))
+        return cls(np.arange(users), np.zeros(users, np.int64), ranges, np.zeros(users, np.float32))
 
     @classmethod
     def join(cls, parts: Sequence[Prefixes]) -> Prefixes:
@@ -48,26 +47,43 @@ class Prefixes:
         return cls(
             np.concatenate([part.user for part in parts]),
             np.concatenate([part.level for part in parts]),
-            np.concatenate([part.lo for part in parts]),
-            np.concatenate([part.hi for part in parts]),
+            np.concatenate([part.ranges for part in parts]),
             np.concatenate([part.score for part in parts]),
         )
 
     def take(self, which: Ints | NDArray[np.bool_] | slice) -> Prefixes:
         """Select by index, mask or slice."""
-        return Prefixes(
-            self.user[which], self.level[which], self.lo[which], self.hi[which], self.score[which]
-        )
+        return Prefixes(self.user[which], self.level[which], self.ranges[which], self.score[which])
+
+    @property
+    def num_leaves(self) -> Ints:
+        """``[P]``: leaves below, removed ones included."""
+        return self.ranges[:, 1] - self.ranges[:, 0] + self.ranges[:, 3] - self.ranges[:, 2]
+
+    @property
+    def place(self) -> Ints:
+        """``[P]``: number of leaves before the first one, in the order of all Rec-IDs."""
+        return self.ranges[:, 0] + self.ranges[:, 2]
+
+    def leaf(self, base_leaves: int) -> Ints:
+        """Return ``[P]``: a leaf below, added ones numbered after the base.
+
+        Where a single item has a leaf in both segments, the one in the base is gone.
+        """
+        in_added = self.ranges[:, 3] > self.ranges[:, 2]
+        return np.where(in_added, base_leaves + self.ranges[:, 2], self.ranges[:, 0])
 
 
 class BestItems:
-    """The k best items of every user so far, best first; equal scores in leaf order.
+    """The k best items of every user so far, best first; equal scores in the order of Rec-IDs.
 
-    ``ranks`` ``[B, k]``, `NO_RANK` where there is none yet; ``scores`` ``[B, k]``, -inf there.
+    ``places`` ``[B, k]`` among all Rec-IDs, `NO_PLACE` where there is none yet; ``leaves``
+    ``[B, k]``, -1 there; ``scores`` ``[B, k]``, -inf there.
     """
 
     def __init__(self, users: int, k: int) -> None:
-        self.ranks = np.full((users, k), NO_RANK, np.int64)
+        self.places = np.full((users, k), NO_PLACE, np.int64)
+        self.leaves = np.full((users, k), -1, np.int64)
         self.scores = np.full((users, k), -np.inf, np.float32)
 
     def may_change_by(self, prefixes: Prefixes) -> NDArray[np.bool_]:
@@ -75,37 +91,39 @@ class BestItems:
 
         ::
 
-            no item below scores more than the prefix, none has a smaller rank than its first leaf
-            so: prefix score > k-th score, or equal and first leaf < k-th rank
+            no item below scores more than the prefix, none has a place before its first leaf's
+            so: prefix score > k-th score, or equal and its place < k-th place
         """
-        score, rank = self.scores[prefixes.user, -1], self.ranks[prefixes.user, -1]
-        equal = (prefixes.score == score) & (prefixes.lo < rank)
+        score, place = self.scores[prefixes.user, -1], self.places[prefixes.user, -1]
+        equal = (prefixes.score == score) & (prefixes.place < place)
         return np.asarray((prefixes.score > score) | equal)
 
-    def add(self, leaves: Prefixes) -> None:
+    def add(self, items: Prefixes, base_leaves: int) -> None:
         """Merge prefixes that are single items."""
-        leaves = leaves.take(self.may_change_by(leaves))
-        if len(leaves) == 0:
+        items = items.take(self.may_change_by(items))
+        if len(items) == 0:
             return
-        users, k = np.unique(leaves.user), self.ranks.shape[1]
-        user = np.concatenate([np.repeat(users, k), leaves.user])
-        rank = np.concatenate([self.ranks[users].ravel(), leaves.lo])
-        score = np.concatenate([self.scores[users].ravel(), leaves.score])
-        kept, place = best_of_each(user, score, rank, np.full(len(self.ranks), k))
-        self.ranks[user[kept], place] = rank[kept]
-        self.scores[user[kept], place] = score[kept]
+        users, k = np.unique(items.user), self.places.shape[1]
+        user = np.concatenate([np.repeat(users, k), items.user])
+        place = np.concatenate([self.places[users].ravel(), items.place])
+        leaf = np.concatenate([self.leaves[users].ravel(), items.leaf(base_leaves)])
+        score = np.concatenate([self.scores[users].ravel(), items.score])
+        kept, at = best_of_each(user, score, place, np.full(len(self.places), k))
+        self.places[user[kept], at] = place[kept]
+        self.leaves[user[kept], at] = leaf[kept]
+        self.scores[user[kept], at] = score[kept]
 
 
-def best_of_each(user: Ints, score: Scores, rank: Ints, most: Ints) -> tuple[Ints, Ints]:
+def best_of_each(user: Ints, score: Scores, order: Ints, most: Ints) -> tuple[Ints, Ints]:
     """Pick every user's best entries.
 
     ::
 
-        sort by user, then higher score, then smaller rank; keep the first most[user] of each user
+        sort by user, then higher score, then smaller order; keep the first most[user] of each user
 
     Parameters
     ----------
-    user, score, rank : array
+    user, score, order : array
         ``[P]``.
     most : array
         ``[B]``: entries to keep per user.
@@ -117,10 +135,10 @@ def best_of_each(user: Ints, score: Scores, rank: Ints, most: Ints) -> tuple[Int
     place : array
         ``[p]`` from 0 within each user.
     """
-    order = np.lexsort((rank, -score, user))
-    place = places(user[order])
-    kept = place < most[user[order]]
-    return order[kept], place[kept]
+    ranked = np.lexsort((order, -score, user))
+    place = places(user[ranked])
+    kept = place < most[user[ranked]]
+    return ranked[kept], place[kept]
 
 
 def places(groups: Ints) -> Ints:

@@ -81,20 +81,24 @@ class Beams:
         """Return the beams that a search begins with: everything, score 0."""
         lo, hi, added_lo, added_hi = catalog.native.whole
         root = torch.tensor([[lo, hi, added_lo, added_hi]] * users, device=device).view(users, 1, 4)
-        scores = torch.zeros(users, 1, device=device)
-        return cls(root[:, :, 0], root[:, :, 1], scores, root[:, :, 2:])
+        return cls.of_ranges(root, torch.zeros(users, 1, device=device))
+
+    @classmethod
+    def of_ranges(cls, ranges: Tensor, scores: Tensor) -> Beams:
+        """Return beams of ``ranges`` ``[B, M, 4]``: base from and to, added from and to."""
+        return cls(ranges[:, :, 0], ranges[:, :, 1], scores, ranges[:, :, 2:])
 
     def leaves(self, catalog: Searchable) -> Tensor:
-        """Return ``[B, M]``: the first leaf of every beam, -1 for a dead one.
+        """Return ``[B, M]``: a leaf of every beam, -1 for a dead one.
 
-        Added leaves are numbered after those of the base.
+        Added leaves are numbered after those of the base. Where a single item has a leaf in both
+        segments, the one in the base is gone.
         """
-        first = torch.where(self.hi > self.lo, self.lo, -1)
+        leaf = torch.where(self.hi > self.lo, self.lo, -1)
         if self.added is None:
-            return first
+            return leaf
         added_lo, added_hi = self.added.unbind(2)
-        base_leaves = catalog.native.whole[1]
-        return torch.where((first < 0) & (added_hi > added_lo), base_leaves + added_lo, first)
+        return torch.where(added_hi > added_lo, catalog.native.whole[1] + added_lo, leaf)
 
     @property
     def ranges(self) -> Tensor:

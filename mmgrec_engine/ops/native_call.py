@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmgrec_engine.errors import ConfigError
+from mmgrec_engine import _native
+from mmgrec_engine.errors import ArtifactError, ConfigError
 
 
 def array(tensor: Tensor) -> NDArray[Any]:
@@ -58,8 +59,12 @@ def check_float32(op: str, *tensors: Tensor) -> None:
 
 @contextmanager
 def named_errors(op: str) -> Iterator[None]:
-    """Turn what the core refuses into a `ConfigError` that names the op."""
+    """Turn what the core refuses into a `ConfigError` or `ArtifactError` that names the op."""
     try:
         yield
+    except _native.DamagedFile as error:
+        raise ArtifactError(
+            f"{op}: {error}", remedy="restore the trie's file from a copy, or write it again"
+        ) from None
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{op}: {str(error).splitlines()[0]}") from None
