@@ -127,6 +127,14 @@ def test_a_wrong_method_is_not_timed(
         list(run_case(case, (1,), ROOF))
 
 
+def test_popular_prefixes_have_more_children() -> None:
+    children = {
+        kind: trie_cases.step_case(kind, 1, 7, 0, "catalogue").shape["children"]
+        for kind in ("skewed", trie_cases.POPULAR)
+    }
+    assert children["popular"] > 2 * children["skewed"]
+
+
 def test_a_forgotten_filter_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     case = trie_search_cases.search_case(DENIED)
     case.check()

@@ -25,6 +25,10 @@ BEAM_BYTES = 28
 
 TOLERANCE = 1e-4
 
+POPULAR = "popular"
+"""The skewed catalogue with beams led to its most crowded prefixes, as a trained model leads them:
+far more children per beam than prefixes drawn at random have."""
+
 Normalise = Literal["catalogue", "full"]
 
 
@@ -33,7 +37,7 @@ def step_cases() -> Iterator[Callable[[], Case]]:
     for users in USERS:
         for width in WIDTHS:
             for denied in (0, DENIED):
-                for kind in SKEWS:
+                for kind in (*SKEWS, POPULAR):
                     yield partial(step_case, kind, users, width, denied, "catalogue")
     for denied in (0, DENIED):
         for kind in SKEWS:
@@ -47,7 +51,8 @@ def step_case(kind: str, users: int, width: int, denied: int, normalise: Normali
         bench="constrained_topk",
         shape={
             "N": ITEMS,
-            "items": random_catalogue(kind, ITEMS).trie.num_items,
+            "items": step.num_items,
+            "children": step.num_children,
             "catalogue": kind,
             "level": LEVEL,
             "B": users,
@@ -80,7 +85,7 @@ class Step:
     def __init__(
         self, kind: str, users: int, width: int, denied: int, normalise: Normalise
     ) -> None:
-        catalogue = random_catalogue(kind, ITEMS)
+        catalogue = random_catalogue("skewed" if kind == POPULAR else kind, ITEMS)
         self._trie, self._csr = catalogue.trie, catalogue.csr
         self._width, self._normalise = width, normalise
         self.calls = 20 if users == 1 else 2
@@ -90,7 +95,7 @@ class Step:
             deny = catalogue.deny(users, denied)
             self._filter = RankFilter.from_lists(deny, None, self._trie.num_leaves)
             self._allowed = self._csr.allowed_nodes([torch.from_numpy(d) for d in deny])[LEVEL]
-        self._begin = self._walk(users)
+        self._begin = self._walk(users, kind == POPULAR)
         self._scores = torch.from_numpy(self._begin.scores())
         self._nodes = self._csr.nodes_of(LEVEL - 1, torch.from_numpy(self._begin.leaves()))
         starts = self._csr.starts[LEVEL - 1]
@@ -99,13 +104,28 @@ class Step:
         self._beams = Beams(lo, torch.where(live, starts[self._nodes + 1], lo), self._scores)
         self.prepare()
 
-    def _walk(self, users: int) -> _native.Beams:
+    @property
+    def num_items(self) -> int:
+        """Items of the catalogue, repeated draws left out."""
+        return self._trie.num_items
+
+    @property
+    def num_children(self) -> int:
+        """Children of all users' beams together."""
+        live = self._scores > float("-inf")
+        return int(self._csr.num_children(LEVEL, self._nodes)[live].sum())
+
+    def _walk(self, users: int, popular: bool) -> _native.Beams:
         rng = np.random.default_rng(2)
+        codes = self._trie.codes() if popular else None
         beams = _native.Beams(self._trie.native, users, self._width)
         beams.begin(self._filter.prepared(self._trie) if self._filter else None)
         for level in range(LEVEL):
             shape = (users, 1 if level == 0 else self._width, SIZES[level])
             logits = rng.standard_normal(shape, np.float32)
+            if codes is not None:
+                counts = np.bincount(codes[:, level], minlength=SIZES[level])
+                logits += np.log(counts + 1, dtype=np.float32)
             beams.step(logits, self._normalise == "full")
         shape = (users, self._width, SIZES[LEVEL])
         self._array = rng.standard_normal(shape, np.float32)
@@ -164,9 +184,10 @@ class Step:
             operations: per logit of the sum a difference, an exponential (one) and an addition
         """
         live = self._scores > float("-inf")
-        children = int(self._csr.num_children(LEVEL, self._nodes)[live].sum())
         leaves = int((self._beams.hi - self._beams.lo).sum())
-        terms = children if self._normalise == "catalogue" else int(live.sum()) * SIZES[LEVEL]
+        terms = (
+            self.num_children if self._normalise == "catalogue" else int(live.sum()) * SIZES[LEVEL]
+        )
         return Work(flops=3 * terms, bytes=4 * terms + leaves + 2 * BEAM_BYTES * live.numel())
 
 

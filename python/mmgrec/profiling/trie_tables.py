@@ -68,13 +68,16 @@ def _memory(rows: Rows) -> Iterator[Table]:
 
 def _steps(rows: Rows) -> Iterator[Table]:
     names = ("normalise", "B", "M", "threads", "denied", "catalogue")
-    table = _table("constrained_topk", *names, "native", "op", "torch CSR", "ratio", "of roof")
+    table = _table(
+        "constrained_topk", *names, "children", "native", "op", "torch CSR", "ratio", "of roof"
+    )
     table.caption = "microseconds per step; ratio: torch CSR / native"
     found = _methods(rows, *names)
     for case, methods in found.items():
         native = methods["native"]
         table.add_row(
             *map(str, case),
+            f"{native['case']['children']:,}",
             *(f"{methods[name]['median_s'] * 1e6:.1f}" for name in ("native", "op", "torch_csr")),
             f"{native['ratio']:.1f}",
             f"{native['roof_share']:.1%}",
