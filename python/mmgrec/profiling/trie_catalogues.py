@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 from dataclasses import dataclass
 
@@ -38,3 +39,7 @@ def random_catalogue(kind: str, items: int) -> Catalogue:
     codes = codes_of(np.unique(tokens.view(">u4").ravel()).astype(np.uint32))
     trie, _ = Trie.build(codes, SIZES)
     return Catalogue(trie, CsrTrie(codes))
+
+
+# What a cache still holds when the interpreter ends, the core reports as leaked.
+atexit.register(random_catalogue.cache_clear)
