@@ -27,6 +27,10 @@ def benchmark_case(benchmark: BenchmarkFixture, make: Any, method: str) -> None:
         pytest.skip(f"{method} is not installed")
     case.check()
     benchmark.group = case.title
-    benchmark.extra_info.update(flops=case.work.flops, bytes=case.work.bytes, **case.shape)
+    benchmark.extra_info.update(case.shape)
+    if case.work is not None:
+        benchmark.extra_info.update(flops=case.work.flops, bytes=case.work.bytes)
     with threads(1):
-        benchmark.pedantic(calls[method], rounds=7, iterations=1, warmup_rounds=2)
+        benchmark.pedantic(
+            calls[method], setup=case.prepare.get(method), rounds=7, iterations=1, warmup_rounds=2
+        )

@@ -264,6 +264,9 @@ void bind_beams(nb::module_& module) {
            "node_starts"_a.none().noconvert() = nb::none(),
            "added_sums"_a.none().noconvert() = nb::none(),
            "removed_sums"_a.none().noconvert() = nb::none(), "threads"_a = 1)
+      .def(
+          "copy", [](const Beams& beams) { return Beams(beams); }, nb::keep_alive<0, 1>(),
+          "The same search once more, to go on from here several times.")
       .def("prefixes", &prefixes_of)
       .def("leaves", &leaves_of)
       .def("scores", &scores_of)

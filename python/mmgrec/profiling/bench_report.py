@@ -84,7 +84,7 @@ def _table(title: str, rows: list[dict[str, Any]]) -> Table:
         cells = []
         for row in sorted((r for r in rows if r["backend"] == backend), key=lambda r: r["threads"]):
             cells += [f"{row['median_s'] * 1e3:.2f}", f"{row['ratio']:.2f}"]
-            cells.append(f"{row['roof_share']:.0%}")
+            cells.append(f"{row['roof_share']:.0%}" if "roof_share" in row else "")
         table.add_row(backend, *cells, style="bold" if backend in OURS else None)
     return table
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from mmgrec.profiling.roof import Roof
@@ -17,7 +17,8 @@ class Case:
 
     ``bench``: name of the op. ``shape``: what a reader knows the case by. ``ours`` and
     ``baselines``: name to a call without arguments. ``check`` raises where their answers differ.
-    ``items``: rows, users or queries per call.
+    ``work`` is None where it depends on what is found. ``items``: rows, users or queries per call.
+    ``prepare`` and ``calls``: see `measure`.
     """
 
     bench: str
@@ -25,8 +26,10 @@ class Case:
     ours: dict[str, Callable[[], object]]
     baselines: dict[str, Callable[[], object]]
     check: Callable[[], None]
-    work: Work
+    work: Work | None
     items: int
+    prepare: Mapping[str, Callable[[], object]] = field(default_factory=dict)
+    calls: int = 1
 
     @property
     def title(self) -> str:
@@ -41,7 +44,12 @@ def run_case(
     case.check()
     for count in thread_counts:
         with threads(count):
-            found = measure({**case.ours, **case.baselines}, device)
+            found = measure(
+                {**case.ours, **case.baselines},
+                device,
+                prepare=case.prepare,
+                calls=case.calls,
+            )
         strongest = min(case.baselines, key=lambda name: found[name].median)
         for name, timing in found.items():
             yield _row(case, name, timing, count, roof, (strongest, found[strongest]))
@@ -50,8 +58,7 @@ def run_case(
 def _row(
     case: Case, name: str, timing: Timing, count: int, roof: Roof, baseline: tuple[str, Timing]
 ) -> dict[str, Any]:
-    floor = case.work.floor_seconds(roof.flops_per_s[count], roof.bytes_per_s[count])
-    return {
+    row = {
         "bench": case.bench,
         "case": case.shape,
         "backend": name,
@@ -63,7 +70,9 @@ def _row(
         "baseline": baseline[0],
         "baseline_median_s": baseline[1].median,
         "ratio": baseline[1].median / timing.median,
-        "flops": case.work.flops,
-        "bytes": case.work.bytes,
-        "roof_share": floor / timing.median,
     }
+    if case.work is not None:
+        floor = case.work.floor_seconds(roof.flops_per_s[count], roof.bytes_per_s[count])
+        row |= {"flops": case.work.flops, "bytes": case.work.bytes}
+        row["roof_share"] = floor / timing.median
+    return row

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -30,13 +31,20 @@ class Timing:
     rounds: int
 
 
-def measure(methods: Mapping[str, Callable[[], object]], device: str = "cpu") -> dict[str, Timing]:
+def measure(
+    methods: Mapping[str, Callable[[], object]],
+    device: str = "cpu",
+    *,
+    prepare: Mapping[str, Callable[[], object]] = MappingProxyType({}),
+    calls: int = 1,
+) -> dict[str, Timing]:
     """Time methods against each other.
 
     ::
 
-        warm every method up; then rounds of one call of each, so that a machine that slows down
-        slows everybody down; at least 7 rounds, more where a call is short
+        warm every method up; then rounds of one turn of each, so that a machine that slows down
+        slows everybody down; at least 7 rounds, more where a turn is short
+        a turn: prepare, not timed; settle; `calls` calls, of which the mean counts
 
     Parameters
     ----------
@@ -44,17 +52,26 @@ def measure(methods: Mapping[str, Callable[[], object]], device: str = "cpu") ->
         Name to a call without arguments.
     device : {"cpu", "cuda"}
         Where they run; a GPU is waited for before the clock is read.
+    prepare : mapping
+        Name to what is done before every turn of a method that uses something up.
+    calls : int
+        Calls of a turn: several where one takes microseconds and the pause before it would show.
     """
+
+    def turn(name: str) -> float:
+        prepare.get(name, _nothing)()
+        return _seconds(methods[name], wait, calls)
+
     wait = torch.cuda.synchronize if device == "cuda" else _nothing
     longest = 0.0
-    for method in methods.values():
+    for name in methods:
         for _ in range(WARM_UP):
-            longest = max(longest, _seconds(method, wait))
+            longest = max(longest, turn(name) * calls)
     rounds = int(np.clip(SECONDS_PER_METHOD / max(longest, 1e-9), LEAST_ROUNDS, MOST_ROUNDS))
     seconds: dict[str, list[float]] = {name: [] for name in methods}
     for _ in range(rounds):
-        for name, method in methods.items():
-            seconds[name].append(_seconds(method, wait))
+        for name in methods:
+            seconds[name].append(turn(name))
     return {
         name: Timing(
             min(values), float(np.median(values)), float(np.quantile(values, 0.99)), rounds
@@ -93,12 +110,13 @@ def keep_freed_memory() -> None:
     mallopt(mmap_max, 0)
 
 
-def _seconds(method: Callable[[], object], wait: Callable[[], None]) -> float:
+def _seconds(method: Callable[[], object], wait: Callable[[], None], calls: int) -> float:
     time.sleep(SETTLE)
     start = time.perf_counter()
-    method()
+    for _ in range(calls):
+        method()
     wait()
-    return time.perf_counter() - start
+    return (time.perf_counter() - start) / calls
 
 
 def _nothing() -> None:

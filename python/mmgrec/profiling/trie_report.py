@@ -1,0 +1,56 @@
+"""`mmgrec bench trie`: everything about the catalogue's index, in one run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from mmgrec.profiling.cases import Case, run_case
+from mmgrec.profiling.environment import machine
+from mmgrec.profiling.roof import Roof, measure_roof
+from mmgrec.profiling.timing import keep_freed_memory
+from mmgrec.profiling.trie_build_cases import build_rows
+from mmgrec.profiling.trie_cases import step_cases
+from mmgrec.profiling.trie_edit_cases import edit_rows
+from mmgrec.profiling.trie_search_cases import search_cases
+
+
+def bench_trie(largest: int, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Benchmark building, memory, steps, searches, filters and edits.
+
+    Parameters
+    ----------
+    largest : int
+        Items of the largest catalogue that is built; steps, searches and edits have 10^6.
+    tell : callable
+        Gets the name of each case before it runs.
+
+    Returns
+    -------
+    dict
+        ``machine``, ``roof`` and ``rows``.
+    """
+    keep_freed_memory()
+    counts = (1,) if len(os.sched_getaffinity(0)) == 1 else (1, 2)
+    tell("roofs of this machine")
+    roof = measure_roof(counts)
+    rows = [
+        *build_rows(largest, counts, roof, tell),
+        *_case_rows([*step_cases(), *search_cases()], counts, roof, tell),
+        *edit_rows(tell),
+    ]
+    return {"machine": machine(), "roof": roof.as_json(), "rows": rows}
+
+
+def _case_rows(
+    makers: Iterable[Callable[[], Case]],
+    counts: tuple[int, ...],
+    roof: Roof,
+    tell: Callable[[str], None],
+) -> Iterator[dict[str, Any]]:
+    for make in makers:
+        case = make()
+        tell(case.title)
+        # One user is one unit of work: further threads have nothing to do.
+        yield from run_case(case, counts if case.items > 1 else counts[:1], roof)
