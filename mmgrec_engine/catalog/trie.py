@@ -199,8 +199,8 @@ class TrieBuilder:
         threads : int, optional
             By default as many as torch uses.
         dense_levels : int, optional
-            Levels that have offsets instead of a packed token per item (0, 1 or 2); by default what
-            is smallest.
+            Levels that have offsets instead of a packed token per item (0, 1 or 2); by default two,
+            or one where K0 K1 > 4 N + 65,536.
 
         Returns
         -------
