@@ -83,7 +83,7 @@ NumpyVector<uint32_t> removed(const Catalog& catalog) {
 void bind_trie(nb::module_& module) {
   nb::class_<Catalog>(module, "Catalog")
       .def_prop_ro("whole", &whole)
-      .def_prop_ro("removed", &removed);
+      .def_prop_ro("removed", &removed, nb::rv_policy::automatic);
   nb::class_<Trie, Catalog>(module, "Trie")
       .def_static(
           "open", [](const std::string& path) { return Trie::open(path); }, "path"_a,
