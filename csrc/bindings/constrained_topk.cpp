@@ -232,7 +232,8 @@ auto leaves_of(const Beams& beams) {
   const uint32_t base = beams.catalog().base.items;
   return per_beam<int64_t>(beams, [base](const Beam& beam) -> int64_t {
     if (beam.dead()) return -1;
-    return beam.base.empty() ? int64_t{base} + beam.added.lo : int64_t{beam.base.lo};
+    // Both where a base leaf is gone and another item was added with its Rec-ID.
+    return beam.added.empty() ? int64_t{beam.base.lo} : int64_t{base} + beam.added.lo;
   });
 }
 

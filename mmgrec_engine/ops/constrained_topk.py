@@ -85,16 +85,17 @@ class Beams:
         return cls(root[:, :, 0], root[:, :, 1], scores, root[:, :, 2:])
 
     def leaves(self, catalog: Searchable) -> Tensor:
-        """Return ``[B, M]``: the first leaf of every beam, -1 for a dead one.
+        """Return ``[B, M]``: the leaf of every beam that is a whole Rec-ID, -1 for a dead one.
 
         Added leaves are numbered after those of the base.
         """
-        first = torch.where(self.hi > self.lo, self.lo, -1)
+        base = torch.where(self.hi > self.lo, self.lo, -1)
         if self.added is None:
-            return first
+            return base
         added_lo, added_hi = self.added.unbind(2)
         base_leaves = catalog.native.whole[1]
-        return torch.where((first < 0) & (added_hi > added_lo), base_leaves + added_lo, first)
+        # Both where a base leaf is gone and another item was added with its Rec-ID.
+        return torch.where(added_hi > added_lo, base_leaves + added_lo, base)
 
     @property
     def ranges(self) -> Tensor:
