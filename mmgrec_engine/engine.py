@@ -72,6 +72,11 @@ class Engine:
         """The items table by row; the tokens of deleted items are null."""
         return self._live.table()
 
+    @property
+    def modalities(self) -> dict[str, int]:
+        """Modalities that `insert` takes, with their widths; `ArtifactError` as of `insert`."""
+        return dict(self._live.tokenizer.config.modalities)
+
     @classmethod
     def load(cls, path: str | Path, *, backend: str | None = None) -> Engine:
         """Load an artifact.

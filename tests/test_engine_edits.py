@@ -14,11 +14,13 @@ import pytest
 import torch
 
 from mmgrec.data.dataset import Dataset
+from mmgrec.training.pipeline import Run, train_run
 from mmgrec_engine.catalog.trie import Trie
 from mmgrec_engine.engine import Engine
 from mmgrec_engine.errors import ArtifactError, EditError, MMGRecError, RequestError
 from mmgrec_engine.model_folder import ModelFolder, load_model_folder
 from mmgrec_engine.models.recommender import Recommender
+from tests_shared import quiet_reporter, small_config
 
 EVEN, ODD = ["i02", "i06", "i10", "i14"], ["i03", "i07", "i11", "i15"]
 
@@ -321,14 +323,18 @@ def test_damage_is_a_clear_error(engine: Engine, folder: Path) -> None:
     assert set(scores(Engine.load(folder), [ODD])[0]) == LIVE - {"i21"}
 
 
-def test_another_artifact_refuses_the_edits(engine: Engine, folder: Path) -> None:
+def test_a_newly_trained_artifact_refuses_the_edits(
+    engine: Engine, folder: Path, dataset: Dataset
+) -> None:
     engine.delete(["i01"])
     engine.close()
-    claim = folder / "catalog" / "artifact.json"
-    claim.write_text(json.dumps({"fingerprint": "0" * 64}))
+    run = Run(folder, dataset, small_config(), "test", 1)
+    train_run(run, quiet_reporter(run.work / "logs"))
     with pytest.raises(ArtifactError, match="edits of another artifact") as caught:
         Engine.load(folder)
     assert "move the folder away" in str(caught.value)
+    (folder / "catalog").rename(folder / "old")
+    assert len(scores(Engine.load(folder), [ODD])[0]) == dataset.num_items
 
 
 def test_an_artifact_without_its_tokeniser_loads_and_refuses_inserts(folder: Path) -> None:
