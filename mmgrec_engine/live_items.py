@@ -219,12 +219,16 @@ class LiveItems:
         if snapshot.level_sizes != self._folder.trie.level_sizes:
             raise ArtifactError(f"{self._path}: its level sizes are not the artifact's")
         payloads = read_payloads(catalog, base, self._vectors.shape[1])
-        # Never fewer than before: named filters know the rows that were.
-        count = max([base, self.state.num_rows, *(row + 1 for row in payloads)])
+        in_base = snapshot.ids(np.arange(base_leaves(snapshot))).astype(np.int64)
+        # Never fewer than before: named filters know the rows that were. A base leaf may be gone,
+        # and with it what was known of its item; its vector is then 0 wherever it is counted.
+        last = max([int(in_base.max(initial=-1)), *payloads])
+        count = max(base, self.state.num_rows, last + 1)
         given = [payloads[row].id if row in payloads else None for row in range(base, count)]
         vectors = self._vectors
-        if payloads:
+        if count > base or payloads:
             vectors = torch.cat([vectors, vectors.new_zeros(count - base, vectors.shape[1])])
+        if payloads:
             rows = torch.tensor(list(payloads))
             vectors[rows] = torch.from_numpy(np.stack([p.vector for p in payloads.values()]))
         state = CatalogState(

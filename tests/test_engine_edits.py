@@ -6,6 +6,7 @@ import json
 import shutil
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,14 +81,14 @@ LIVE = {f"i{i:02d}" for i in range(40)} | {f"n{i}" for i in range(9)} | {"e0", "
 LIVE -= GONE
 
 
-def fresh(engine: Engine, folder: Path) -> Engine:
+def fresh(engine: Engine) -> Engine:
     """Build an engine from nothing but the codes and vectors of another's items."""
-    state, artifact = engine._live.state, load_model_folder(folder)
+    state = engine._live.state
     snapshot = state.catalog
     codes, rows = snapshot.codes(), snapshot.ids().astype(np.int64)
     trie, order = Trie.build(codes, snapshot.level_sizes)
     assert order.tolist() == list(range(len(order)))  # they came in leaf order
-    old = artifact.model
+    old = engine.model
     model = Recommender(old.config, old.level_sizes, state.vectors[state.slots_of(rows)])
     weights = {n: p for n, p in old.state_dict().items() if n != "item_vectors"}
     model.load_state_dict(weights, strict=False)
@@ -132,12 +133,10 @@ def test_the_scores_of_all_live_items_sum_to_one(engine: Engine) -> None:
         assert np.isclose(np.exp(list(found.values())).sum(), 1.0, atol=1e-4)
 
 
-def test_edits_equal_a_fresh_engine_before_and_after_compaction(
-    engine: Engine, folder: Path
-) -> None:
+def test_edits_equal_a_fresh_engine_before_and_after_compaction(engine: Engine) -> None:
     histories = [ODD, EVEN, ["n3", "i12"], ["i10", "e1"]]
     found = scores(edited(engine), histories)
-    assert_same(found, scores(fresh(engine, folder), histories))
+    assert_same(found, scores(fresh(engine), histories))
     engine.compact()
     assert engine._live.state.catalog.pending == 0
     assert_same(found, scores(engine, histories))
@@ -145,12 +144,10 @@ def test_edits_equal_a_fresh_engine_before_and_after_compaction(
     engine.insert(["late"], features(1, odd=True))
     engine.replace(["i12", "n5"], features(2, odd=True, seed=9))
     engine.delete(["i20", "n6"])
-    assert_same(scores(engine, histories), scores(fresh(engine, folder), histories))
+    assert_same(scores(engine, histories), scores(fresh(engine), histories))
 
 
-def test_an_item_that_returns_to_its_base_leaf_has_its_new_vector(
-    engine: Engine, folder: Path
-) -> None:
+def test_an_item_that_returns_to_its_base_leaf_has_its_new_vector(engine: Engine) -> None:
     live = engine._live
     rng = np.random.default_rng(0)
     width = live.state.vectors.shape[1]
@@ -161,7 +158,39 @@ def test_an_item_that_returns_to_its_base_leaf_has_its_new_vector(
     # but the tables have to follow wherever it goes.
     rows = engine.item_ids.rows(["i04"], "test")
     engine.replace(["i04"], vectors=live._vectors[rows].numpy() * 1.01)
-    assert_same(scores(engine, [ODD, EVEN]), scores(fresh(engine, folder), [ODD, EVEN]))
+    assert_same(scores(engine, [ODD, EVEN]), scores(fresh(engine), [ODD, EVEN]))
+
+
+@pytest.mark.parametrize("normalise", ["catalogue", "full"])
+def test_a_model_without_node_vectors_is_edited_alike(folder: Path, normalise: str) -> None:
+    artifact = load_model_folder(folder)
+    config = artifact.model.config.model_copy(
+        update={"node_vectors": False, "normalise": normalise}
+    )
+    model = Recommender(config, artifact.model.level_sizes, artifact.model.item_vectors)
+    model.load_state_dict(artifact.model.state_dict(), strict=False)
+    model.eval().requires_grad_(False)
+    engine = edited(Engine(replace(artifact, model=model)))
+    found = scores(engine, [ODD, EVEN])
+    assert_same(found, scores(fresh(engine), [ODD, EVEN]))
+    engine.compact()
+    assert_same(found, scores(engine, [ODD, EVEN]))
+    engine.close()
+
+
+def test_reloading_after_the_newest_item_is_gone_from_the_base(
+    engine: Engine, folder: Path
+) -> None:
+    engine.insert(["x", "y"], features(2, odd=True))
+    engine.compact()
+    engine.delete(["y"])
+    found = scores(engine, [ODD, ["x"]])
+    engine.close()
+    again = Engine.load(folder)
+    assert_same(found, scores(again, [ODD, ["x"]]))
+    again.insert(["z"], features(1, odd=True, seed=5))
+    assert_same(scores(again, [ODD]), scores(fresh(again), [ODD]))
+    again.close()
 
 
 @pytest.mark.parametrize("compacted", [False, True])
