@@ -11,15 +11,18 @@ trie.bin              prefix trie
 items.parquet         leaf order: external id, title and other columns, Rec-ID, popularity
 users.parquet         external ids of the rows of the user vectors (only where the model has any)
 metrics.json          validation figures of the run
+catalog/              the live catalogue, once items were edited (`catalog.live_folder`); it is
+                      no part of the artifact, which stays as it was trained
 ===================== ==================================================================
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from pydantic import ValidationError
@@ -32,7 +35,12 @@ from mmgrec_engine.models.config import RecommenderConfig
 from mmgrec_engine.models.recommender import Recommender
 from mmgrec_engine.writers import read_tensors, write_json, write_table, write_tensors
 
+if TYPE_CHECKING:
+    from mmgrec_engine.models.item_tokenizer import ItemTokenizer
+
 KIND = "model"
+CATALOG = "catalog"
+"""Subfolder of the live catalogue, once items were edited."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +48,14 @@ class ModelFolder:
     """A servable model in memory.
 
     ``items``: one row per leaf rank, column "item" with the external id. ``users``: external ids of
-    the user vectors, or None.
+    the user vectors, or None. ``source``: the folder it was read from, or None.
     """
 
     model: Recommender
     trie: Trie
     items: pl.DataFrame
     users: pl.Series | None
+    source: Folder | None = None
 
 
 def save_model_folder(
@@ -55,6 +64,7 @@ def save_model_folder(
     *,
     quantizer: Mapping[str, Tensor],
     graph: Mapping[str, Tensor],
+    tokenizer: Mapping[str, Any],
     metrics: Mapping[str, Any],
     provenance: Mapping[str, Any],
 ) -> None:
@@ -68,12 +78,15 @@ def save_model_folder(
         What to serve.
     quantizer, graph : mapping
         State of the tokeniser's two models.
+    tokenizer : mapping
+        What rebuilds them: the fields of `models.item_tokenizer.TokenizerConfig`.
     metrics, provenance : mapping
         JSON-serialisable figures, and what made them (data set, preset, configuration, seed).
     """
     config = {
         "recommender": folder.model.config.model_dump(),
         "level_sizes": folder.model.level_sizes,
+        "tokenizer": dict(tokenizer),
         "provenance": dict(provenance),
     }
     writers = {
@@ -111,7 +124,49 @@ def load_model_folder(path: Path) -> ModelFolder:
             value=f"{trie.num_items}, {len(items)}, {len(model.item_vectors)}",
             remedy="train again",
         )
-    return ModelFolder(model, trie, items, users)
+    return ModelFolder(model, trie, items, users, opened)
+
+
+def fingerprint(source: Folder) -> str:
+    """Return a hash of what edits of an artifact's items depend on: Rec-IDs and tokeniser."""
+    names = ("trie.bin", "codebooks.safetensors", "graph.safetensors")
+    hashes = [source.files[name]["sha256"] for name in names if name in source.files]
+    return hashlib.sha256("/".join(hashes).encode()).hexdigest()
+
+
+def load_item_tokenizer(source: Folder) -> ItemTokenizer:
+    """Read the tokeniser of an artifact that was opened before.
+
+    Raises
+    ------
+    ArtifactError
+        The artifact does not say how to rebuild it, or has changed or been damaged since.
+    """
+    # Imports torch_geometric, which takes a while and is not needed to recommend.
+    from mmgrec_engine.models.item_tokenizer import ItemTokenizer, TokenizerConfig
+
+    if "tokenizer" not in source.config:
+        raise ArtifactError(
+            f"{source.path} cannot take new items: it does not say how its tokeniser is rebuilt",
+            remedy="train again with this version of mmgrec",
+        )
+    opened = open_folder(source.path, KIND)
+    if fingerprint(opened) != fingerprint(source):
+        raise ArtifactError(
+            f"{source.path} was written again since it was loaded", remedy="load it again"
+        )
+    try:
+        return ItemTokenizer(
+            TokenizerConfig.model_validate(opened.config["tokenizer"]),
+            read_tensors(opened.file("graph.safetensors")),
+            read_tensors(opened.file("codebooks.safetensors")),
+        )
+    except (ValidationError, KeyError, RuntimeError) as error:
+        raise ArtifactError(
+            f"{source.path}: its tokeniser's configuration and weights do not fit together",
+            value=error,
+            remedy="train again",
+        ) from error
 
 
 def _load_model(opened: Folder, trie: Trie) -> Recommender:

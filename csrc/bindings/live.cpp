@@ -96,6 +96,11 @@ void bind_snapshot(nb::module_& module) {
       .def("is_live", [](const Snapshot& snapshot,
                          int64_t leaf) { return snapshot.is_live(checked_leaf(snapshot, leaf)); })
       .def_prop_ro("num_items", &Snapshot::num_items)
+      // Which built trie it stands on: another number after a compaction, while one of both lives.
+      .def_prop_ro("base_key",
+                   [](const Snapshot& snapshot) {
+                     return reinterpret_cast<uintptr_t>(snapshot.base().get());
+                   })
       .def_prop_ro("num_leaves", &Snapshot::num_leaves)
       .def_prop_ro("num_added", &Snapshot::num_added)
       .def_prop_ro("num_removed", &Snapshot::num_removed)

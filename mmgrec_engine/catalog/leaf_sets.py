@@ -70,11 +70,12 @@ class LeafSet:
         return self._of_words(self.size, ~self.words)
 
     def resized(self, size: int) -> LeafSet:
-        """Return the same numbers as a subset of 0 .. size - 1, which must not be fewer."""
+        """Return the numbers below ``size`` as a subset of 0 .. size - 1."""
         if size == self.size:
             return self
         words = np.zeros(_words_for(size), np.uint64)
-        words[: len(self.words)] = self.words
+        both = min(len(words), len(self.words))
+        words[:both] = self.words[:both]
         return self._of_words(size, words)
 
     def contains(self, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:

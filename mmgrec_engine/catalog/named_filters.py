@@ -131,7 +131,7 @@ class NamedFilters:
             "unknown filter",
             value=repr(name),
             allowed=", ".join(self.names()) or "none was uploaded",
-            remedy="upload it with engine.filters.set",
+            remedy="upload it with engine.set_filter",
         )
 
 

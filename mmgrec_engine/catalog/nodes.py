@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,10 +17,14 @@ class NodeVectors:
     """Tables of all levels.
 
     Per level t: ``starts[t]`` ``[n_t + 1]``, first leaf of every node; ``vectors[t]`` ``[n_t, D]``.
+    For an edited catalogue, running sums of item vectors: ``added_sums`` ``[added + 1, D]`` float64
+    over the added leaves, ``removed_sums`` ``[removed + 1, D]`` over the removed base leaves.
     """
 
     starts: tuple[Tensor, ...]
     vectors: tuple[Tensor, ...]
+    added_sums: Tensor | None = None
+    removed_sums: Tensor | None = None
 
     @classmethod
     def of(cls, codes: NDArray[np.int32], item_vectors: NDArray[np.float32]) -> NodeVectors:
@@ -30,3 +34,20 @@ class NodeVectors:
             tuple(torch.from_numpy(level.starts) for level in table.levels),
             tuple(torch.from_numpy(node_vectors(level, item_vectors)) for level in table.levels),
         )
+
+    def edited(self, added: Tensor, removed: Tensor) -> NodeVectors:
+        """Return the same tables for a catalogue with edits.
+
+        Parameters
+        ----------
+        added, removed : Tensor
+            Vectors ``[added, D]`` of the added leaves and ``[removed, D]`` of the removed base
+            leaves, in leaf order. A removed leaf's is the one that the tables were made with.
+        """
+        return replace(self, added_sums=_running(added), removed_sums=_running(removed))
+
+
+def _running(vectors: Tensor) -> Tensor:
+    sums = torch.zeros(len(vectors) + 1, vectors.shape[1], dtype=torch.float64)
+    torch.cumsum(vectors, 0, dtype=torch.float64, out=sums[1:])
+    return sums

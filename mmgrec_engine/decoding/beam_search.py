@@ -88,4 +88,6 @@ def nodes_of(
     query = model.head.node_query(level, hidden, user)
     if query is None or nodes is None:
         return None
-    return Nodes(query, nodes.vectors[level], nodes.starts[level])
+    return Nodes(
+        query, nodes.vectors[level], nodes.starts[level], nodes.added_sums, nodes.removed_sums
+    )

@@ -69,7 +69,13 @@ class Recommender(nn.Module):
         for layer in self.encoder.layers:
             layer.backend = name  # type: ignore[assignment]
 
-    def encode(self, items: Tensor, lengths: Tensor, users: Tensor | None = None) -> Memory:
+    def encode(
+        self,
+        items: Tensor,
+        lengths: Tensor,
+        users: Tensor | None = None,
+        item_vectors: Tensor | None = None,
+    ) -> Memory:
         """Encode histories once per user.
 
         Parameters
@@ -80,8 +86,10 @@ class Recommender(nn.Module):
             ``[B]``, at least 1 each.
         users : Tensor, optional
             ``[B]`` rows of ``user_vectors``, -1 for users without one.
+        item_vectors : Tensor, optional
+            ``[S, D]`` that ``items`` are rows of, in place of the model's own.
         """
-        x = self.item_vectors[items]
+        x = (self.item_vectors if item_vectors is None else item_vectors)[items]
         user = self._user(x, lengths, users)
         return self.decoder.memory(self.encoder(x, user, lengths), lengths, user)
 

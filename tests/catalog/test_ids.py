@@ -32,3 +32,17 @@ def test_parse_reads_what_people_type() -> None:
     assert IdTable("user", pl.Series(["1"])).parse("1") == "1"
     with pytest.raises(RequestError, match="not a user id"):
         IdTable("user", pl.Series([1])).parse("x")
+
+
+def test_a_longer_table_leaves_the_shorter_one_as_it_is() -> None:
+    short = IdTable("item", pl.Series(["a", "b"]))
+    longer = short.grown(["c", None, "a"])
+    longest = longer.grown(["a", "d"])
+    everything = [("a", 0, 4, 5), ("b", 1, 1, 1), ("c", -1, 2, 2), ("d", -1, -1, 6)]
+    for name, *rows in everything:
+        found = [int(t.rows_or_missing([name])[0]) for t in (short, longer, longest)]
+        assert found == rows
+    assert [len(table) for table in (short, longer, longest)] == [2, 5, 7]
+    assert longest.ids(np.array([0, 3, 5, 6, -1])).tolist() == ["a", None, "a", "d", None]
+    with pytest.raises(RequestError, match=r"unknown item id\n.*'c'"):
+        short.rows(["a", "c"], "test")

@@ -46,3 +46,12 @@ def test_repeats_do_not_matter_and_strangers_are_refused() -> None:
     for stranger in (4, -1):
         with pytest.raises(IndexError):
             LeafSet.of(np.array([stranger]), 4)
+
+
+def test_a_cut_set_has_the_numbers_that_are_left() -> None:
+    whole = LeafSet.of(np.array([0, 63, 64, 127, 128, 700]), 701)
+    for size in (0, 1, 63, 64, 65, 128, 129, 700):
+        cut = whole.resized(size)
+        numbers = whole.numbers()
+        assert cut.numbers().tolist() == numbers[numbers < size].tolist()
+        assert len(cut) == len(cut.numbers())

@@ -37,6 +37,11 @@ class GraphTraining(BaseModel):
     batch_interactions: int = Field(default=2048, ge=1)
     edge_dropout: float = Field(default=0.0, ge=0, lt=1)
 
+    @property
+    def unit_vectors(self) -> bool:
+        """Whether vectors are scaled to length 1 after training: where it compared cosines."""
+        return self.loss == "softmax"
+
 
 class GraphStage:
     """The graph encoder as a stage of the training loop.
@@ -93,7 +98,7 @@ class GraphStage:
         """Return user and item vectors on the CPU, of unit length if training compared cosines."""
         self.model.eval()
         users, items = self.model(self.features, self.present, self.adjacency)
-        if self.training.loss == "softmax":
+        if self.training.unit_vectors:
             users, items = F.normalize(users, dim=1), F.normalize(items, dim=1)
         return users.cpu(), items.cpu()
 

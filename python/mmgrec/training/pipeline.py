@@ -8,6 +8,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -130,6 +131,7 @@ def train_run(run: Run, report: Reporter) -> None:
         folder,
         quantizer=tokens.quantizer,
         graph=tokens.graph,
+        tokenizer=tokenizer_config(run),
         metrics=metrics,
         provenance={
             "dataset": run.dataset.name,
@@ -138,6 +140,16 @@ def train_run(run: Run, report: Reporter) -> None:
             "train_config": json.loads(config.model_dump_json()),
         },
     )
+
+
+def tokenizer_config(run: Run) -> dict[str, Any]:
+    """Return what the engine needs to give later items vectors and codes."""
+    return {
+        "graph": run.config.graph.model_dump(),
+        "quantizer": run.config.quantizer.model_dump(),
+        "modalities": {n: m.values.shape[1] for n, m in run.dataset.modalities.items()},
+        "unit_vectors": run.config.graph_training.unit_vectors,
+    }
 
 
 def build_catalogue(tokens: Tokenized) -> tuple[Catalogue, np.ndarray]:

@@ -1,0 +1,295 @@
+"""The engine's items: the artifact's, and the edits that were made since, on disk and in memory."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mmgrec_engine.artifact import Folder
+from mmgrec_engine.catalog.claim import catalog_exists, check_claim, claim
+from mmgrec_engine.catalog.edited_items import (
+    as_new_ids,
+    column_values,
+    existing_rows,
+    items_table,
+    read_payloads,
+)
+from mmgrec_engine.catalog.ids import IdTable
+from mmgrec_engine.catalog.item_payload import ItemPayload
+from mmgrec_engine.catalog.live import LiveCatalog
+from mmgrec_engine.catalog.nodes import NodeVectors
+from mmgrec_engine.catalog.snapshot import Snapshot
+from mmgrec_engine.catalog.state import CatalogState, base_leaves, rows_of_base
+from mmgrec_engine.errors import ArtifactError, RequestError
+from mmgrec_engine.model_folder import CATALOG, ModelFolder, fingerprint, load_item_tokenizer
+from mmgrec_engine.rec_ids.placement import place_new_items
+
+if TYPE_CHECKING:
+    from mmgrec_engine.models.item_tokenizer import Features, ItemTokenizer, Present
+
+RecIds = NDArray[np.int32]
+
+
+class LiveItems:
+    """Items of one artifact that can be edited while requests use ``state``.
+
+    ::
+
+        read:  state = live.state          one attribute; what a request holds never changes
+        edit:  with the lock: place -> live catalogue (journal, fdatasync) -> next state, swapped
+
+    Parameters
+    ----------
+    folder : ModelFolder
+        The artifact. Edits that were made of it before are read.
+
+    Raises
+    ------
+    ArtifactError
+        The edits on disk are damaged, or of another artifact.
+    """
+
+    def __init__(self, folder: ModelFolder) -> None:
+        self._folder = folder
+        self._vectors = folder.model.item_vectors
+        self._has_nodes = folder.model.config.node_vectors
+        self._tables = (
+            NodeVectors.of(folder.trie.codes(), self._vectors.numpy()) if self._has_nodes else None
+        )
+        self._lock = threading.Lock()  # of everything that edits change
+        self._catalog: LiveCatalog | None = None
+        self._sequence = 0
+        self._buffer = self._vectors[:0]
+        self._load_tokenizer = threading.Lock()
+        self._tokenizer: ItemTokenizer | None = None
+        ids = IdTable("item", folder.items["item"])
+        self.state = CatalogState(folder.trie, ids, self._vectors, nodes=self._tables)
+        self._table = (self.state, folder.items)
+        if folder.source is not None and catalog_exists(folder.source.path / CATALOG):
+            check_claim(self._path, fingerprint(folder.source))
+            self.state = self._read(LiveCatalog.open(self._path, read_only=True))
+
+    def table(self) -> pl.DataFrame:
+        """Return the items table by row; tokens are null where an item is gone."""
+        state, table = self.state, self._table
+        if table[0] is not state:
+            table = self._table = (state, items_table(state, self._folder.items))
+        return table[1]
+
+    def vectors_of(
+        self,
+        count: int,
+        features: Features | None,
+        present: Present | None,
+        vectors: NDArray[np.floating[Any]] | None,
+    ) -> Tensor:
+        """Return the vectors ``[n, D]`` of features, or check those that were given."""
+        from mmgrec_engine.models.item_tokenizer import check_vectors
+
+        if vectors is not None:
+            return check_vectors(vectors, (count, self._vectors.shape[1]))
+        if features is None:
+            raise RequestError("nothing to make item vectors of", remedy="give features or vectors")
+        return self.tokenizer.vectors(features, present, count)
+
+    @property
+    def tokenizer(self) -> ItemTokenizer:
+        """The artifact's tokeniser, read when it is needed first."""
+        with self._load_tokenizer:
+            if self._tokenizer is None:
+                self._tokenizer = load_item_tokenizer(self._source)
+            return self._tokenizer
+
+    def insert(
+        self,
+        ids: Sequence[Hashable],
+        vectors: Tensor,
+        columns: Mapping[str, Sequence[Any]] | None,
+    ) -> RecIds:
+        """Add items with vectors ``[n, D]``; return their Rec-IDs ``[n, T]``."""
+        if len(ids) == 0:
+            return self._no_rec_ids()
+        codes, choices = self.tokenizer.codes(vectors)
+        values = column_values(columns, len(ids), self._folder.items)
+        with self._lock:
+            catalog = self._writable()
+            external = as_new_ids(ids, self.state)
+            rec_ids = place_new_items(catalog.snapshot(), codes, choices)
+            rows = np.arange(len(external)) + self.state.num_rows
+            catalog.insert(rec_ids, rows, _payloads(external, vectors, values))
+            self._publish(_longer(self.state, external, self._stored(vectors), values), catalog)
+        return rec_ids
+
+    def delete(self, ids: Sequence[Hashable]) -> None:
+        """Remove items."""
+        if len(ids) == 0:
+            return
+        with self._lock:
+            catalog = self._writable()
+            snapshot = catalog.snapshot()
+            rows = existing_rows(ids, self.state, "delete")
+            catalog.delete(snapshot.codes(snapshot.lookup_ids(rows)))
+            self._publish(self.state, catalog)
+
+    def replace(self, ids: Sequence[Hashable], vectors: Tensor) -> RecIds:
+        """Give items other vectors ``[n, D]``, and Rec-IDs to match; return these ``[n, T]``."""
+        if len(ids) == 0:
+            return self._no_rec_ids()
+        codes, choices = self.tokenizer.codes(vectors)
+        with self._lock:
+            catalog = self._writable()
+            state, snapshot = self.state, catalog.snapshot()
+            rows = existing_rows(ids, state, "replace")
+            old = snapshot.codes(snapshot.lookup_ids(rows))
+            rec_ids = place_new_items(snapshot, codes, choices)
+            # Rather where it was than beside a full group that it is in.
+            stays = (old[:, :-1] == codes).all(1) & (rec_ids[:, :-1] != codes).any(1)
+            rec_ids[stays] = old[stays]
+            columns = [state.columns.get(row, {}) for row in rows.tolist()]
+            payloads = _payloads(state.ids.ids(rows).tolist(), vectors, columns)
+            catalog.replace(old, rec_ids, payloads)
+            slots = torch.arange(state.num_rows) if state.slots is None else state.slots.clone()
+            slots[torch.from_numpy(rows)] = torch.arange(len(vectors)) + len(state.vectors)
+            moved = replace(state, vectors=self._stored(vectors), slots=slots)
+            self._publish(moved, catalog, rows)
+        return rec_ids
+
+    def compact(self, *, background: bool) -> None:
+        """Build all edits into a new base; requests and edits go on meanwhile."""
+        with self._lock:
+            if self._catalog is None and not catalog_exists(self._path):
+                return
+            catalog = self._writable()
+        catalog.compact(background=background)
+        with self._lock:
+            if self._catalog is catalog and self._sequence == catalog.sequence:
+                self._publish(self.state, catalog)
+
+    def close(self) -> None:
+        """Wait for a compaction and give up the right to write; the next edit takes it again."""
+        with self._lock:
+            if self._catalog is not None:
+                self._catalog.close()
+            self._catalog = None
+
+    @property
+    def _source(self) -> Folder:
+        if self._folder.source is None:
+            raise ArtifactError(
+                "this engine was not loaded from a folder, so its items cannot be edited",
+                remedy="use Engine.load",
+            )
+        return self._folder.source
+
+    @property
+    def _path(self) -> Path:
+        return self._source.path / CATALOG
+
+    def _no_rec_ids(self) -> RecIds:
+        return np.zeros((0, self._folder.trie.num_levels), np.int32)
+
+    def _writable(self) -> LiveCatalog:
+        """Open or make the catalogue; read it anew where this process does not know its state."""
+        made_for = fingerprint(self._source)
+        if self._catalog is None:
+            if catalog_exists(self._path):
+                check_claim(self._path, made_for)
+                self._catalog = LiveCatalog.open(self._path)
+            else:
+                trie = self._folder.trie
+                claim(self._path, made_for)
+                self._catalog = LiveCatalog.create(self._path, trie.codes(), trie.level_sizes)
+            self._sequence = -1
+        if self._sequence != self._catalog.sequence:
+            self.state = self._read(self._catalog)
+        return self._catalog
+
+    def _read(self, catalog: LiveCatalog) -> CatalogState:
+        """Make a state from what is on disk."""
+        base, snapshot = self._folder.trie.num_items, catalog.snapshot()
+        if snapshot.level_sizes != self._folder.trie.level_sizes:
+            raise ArtifactError(f"{self._path}: its level sizes are not the artifact's")
+        payloads = read_payloads(catalog, base, self._vectors.shape[1])
+        in_base = snapshot.ids(np.arange(base_leaves(snapshot))).astype(np.int64)
+        # Never fewer than before: named filters know the rows that were. A base leaf may be gone,
+        # and with it what was known of its item; its vector is then 0 wherever it is counted.
+        last = max([int(in_base.max(initial=-1)), *payloads])
+        count = max(base, self.state.num_rows, last + 1)
+        given = [payloads[row].id if row in payloads else None for row in range(base, count)]
+        vectors = self._vectors
+        if count > base or payloads:
+            vectors = torch.cat([vectors, vectors.new_zeros(count - base, vectors.shape[1])])
+        if payloads:
+            rows = torch.tensor(list(payloads))
+            vectors[rows] = torch.from_numpy(np.stack([p.vector for p in payloads.values()]))
+        state = CatalogState(
+            snapshot,
+            IdTable("item", self._folder.items["item"]).grown(given),
+            vectors,
+            columns={row: payload.columns for row, payload in payloads.items()},
+        )
+        as_trained = (
+            base_leaves(snapshot) == base
+            and rows_of_base(snapshot) is None
+            and all(row >= base for row in payloads)
+        )
+        self._sequence = catalog.sequence
+        return state.rebased(snapshot, self._tables if as_trained else None, self._has_nodes)
+
+    def _publish(
+        self, state: CatalogState, catalog: LiveCatalog, replaced: NDArray[np.int64] | None = None
+    ) -> None:
+        snapshot, before = catalog.snapshot(), state.catalog
+        assert isinstance(before, Snapshot)  # `_writable` has read it
+        rebuilt = snapshot.native.base_key != before.native.base_key
+        if replaced is not None and not rebuilt:
+            # Back at its base leaf with another vector: the base's node tables have the old one.
+            leaves = snapshot.lookup_ids(replaced)
+            rebuilt = bool((leaves < base_leaves(snapshot)).any())
+        self.state = (
+            state.rebased(snapshot, None, self._has_nodes) if rebuilt else state.over(snapshot)
+        )
+        self._sequence = catalog.sequence
+
+    def _stored(self, more: Tensor) -> Tensor:
+        """Return all vectors and more; earlier states share the memory up to their own end."""
+        vectors = self.state.vectors
+        count = len(vectors) + len(more)
+        if vectors.data_ptr() != self._buffer.data_ptr() or len(self._buffer) < count:
+            room = max(count, len(vectors) * 5 // 4 + 1024)
+            self._buffer = vectors.new_empty(room, vectors.shape[1])
+            self._buffer[: len(vectors)] = vectors
+        self._buffer[len(vectors) : count] = more
+        return self._buffer[:count]
+
+
+def _payloads(
+    ids: Sequence[Hashable], vectors: Tensor, columns: Sequence[Mapping[str, Any]]
+) -> list[bytes]:
+    items = zip(ids, vectors.numpy(), columns, strict=True)
+    return [ItemPayload(*item).to_bytes() for item in items]
+
+
+def _longer(
+    state: CatalogState,
+    ids: Sequence[Hashable],
+    vectors: Tensor,
+    columns: Sequence[Mapping[str, Any]],
+) -> CatalogState:
+    """Return a state with new rows at the end; the last of all vectors are theirs."""
+    state.columns.update(
+        zip(range(state.num_rows, state.num_rows + len(ids)), columns, strict=True)
+    )
+    slots = state.slots
+    if slots is not None:
+        slots = torch.cat([slots, torch.arange(len(state.vectors), len(vectors))])
+    return replace(state, ids=state.ids.grown(ids), vectors=vectors, slots=slots)
