@@ -16,6 +16,7 @@ import torch
 
 from mmgrec.data.dataset import Dataset
 from mmgrec.training.pipeline import Run, train_run
+from mmgrec_engine.catalog.state import base_leaves
 from mmgrec_engine.catalog.trie import Trie
 from mmgrec_engine.engine import Engine
 from mmgrec_engine.errors import ArtifactError, EditError, MMGRecError, RequestError
@@ -154,10 +155,10 @@ def test_an_item_that_returns_to_its_base_leaf_has_its_new_vector(engine: Engine
     for _ in range(30):
         vectors = rng.normal(size=(3, width)).astype(np.float32)
         engine.replace(["i04", "i05", "i06"], vectors=vectors)
-    # Its own place again: the vector that it had, scaled, has the same nearest codewords or not,
-    # but the tables have to follow wherever it goes.
     rows = engine.item_ids.rows(["i04"], "test")
     engine.replace(["i04"], vectors=live._vectors[rows].numpy() * 1.01)
+    state = live.state
+    assert state.leaves_or_gone(rows)[0] < base_leaves(state.catalog)
     assert_same(scores(engine, [ODD, EVEN]), scores(fresh(engine), [ODD, EVEN]))
 
 
