@@ -148,6 +148,16 @@ def test_edits_equal_a_fresh_engine_before_and_after_compaction(engine: Engine) 
     assert_same(scores(engine, histories), scores(fresh(engine), histories))
 
 
+def test_exact_search_takes_edits(engine: Engine) -> None:
+    histories = [ODD, EVEN, ["n3", "i12"]]
+    options: dict[str, object] = {"k": 12, "beam_width": 2, "exact": True}
+    found = scores(edited(engine), histories, **options)
+    assert_same(found, scores(fresh(engine), histories, **options))
+    everything = scores(engine, histories)
+    for best, of_all in zip(found, everything, strict=True):
+        assert set(best) == set(sorted(of_all, key=lambda i: -of_all[i])[:12])
+
+
 def test_an_item_that_returns_to_its_base_leaf_has_its_new_vector(engine: Engine) -> None:
     live = engine._live
     rng = np.random.default_rng(0)
