@@ -61,13 +61,14 @@ Leaves lookup_ids(const Snapshot& snapshot, In<uint32_t, 1> ids) {
 
 NumpyCodes codes_of(const Snapshot& snapshot, In<int64_t, 1> leaves) {
   const size_t levels = snapshot.base()->trie().num_levels();
-  TupleReader base(snapshot.view().base);
+  LeafCursor base(snapshot.view().base);  // leaves mostly ascend
   std::vector<int32_t> codes;
   codes.reserve(leaves.size() * levels);
   for (size_t i = 0; i < leaves.size(); ++i) {
     const uint32_t leaf = checked_leaf(snapshot, leaves(i));
     const bool in_base = leaf < snapshot.base()->items();
-    const Tuple tuple = in_base ? base.read(leaf) : snapshot.codes(leaf);
+    if (in_base) base.move_to(leaf);
+    const Tuple tuple = in_base ? tuple_at(base) : snapshot.codes(leaf);
     codes.insert(codes.end(), tuple.begin(), tuple.begin() + static_cast<ptrdiff_t>(levels));
   }
   return to_numpy<NumpyCodes>(std::move(codes), {leaves.size(), levels});

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "live/edit.h"
+#include "trie/leaf_cursor.h"
 #include "trie/narrow.h"
 
 namespace mmgrec {
@@ -34,40 +35,11 @@ inline Place place(const TrieView& view, const Tuple& tuple) {
   return {range.lo, !range.empty()};
 }
 
-// Reads the tuples of leaves; fast where ranks mostly ascend in small steps, as in a walk.
-class TupleReader {
- public:
-  explicit TupleReader(const TrieView& view) : view_(view) {}
-
-  Tuple read(uint32_t rank) {
-    Tuple tuple{};
-    if (view_.dense_levels > 0) {
-      const uint32_t* table = view_.dense_levels == 2 ? view_.second : view_.first;
-      seek(table, rank);
-      const uint32_t per_first = view_.dense_levels == 2 ? view_.level_sizes[1] : 1;
-      tuple[0] = static_cast<uint16_t>(key_ / per_first);
-      if (view_.dense_levels == 2) tuple[1] = static_cast<uint16_t>(key_ % per_first);
-    }
-    for (size_t level = view_.dense_levels; level < view_.levels; ++level) {
-      tuple[level] = view_.wide(level) ? view_.words(level)[rank] : view_.bytes(level)[rank];
-    }
-    return tuple;
-  }
-
- private:
-  // Moves key_ to the last entry that starts at or before `rank`.
-  void seek(const uint32_t* table, uint32_t rank) {
-    constexpr size_t kSteps = 16;
-    for (size_t step = 0; step < kSteps && table[key_] <= rank; ++step, ++key_) {
-      if (table[key_ + 1] > rank) return;
-    }
-    const size_t keys =
-        size_t{view_.level_sizes[0]} * (view_.dense_levels == 2 ? view_.level_sizes[1] : 1);
-    key_ = static_cast<size_t>(std::upper_bound(table, table + keys + 1, rank) - table) - 1;
-  }
-
-  TrieView view_;
-  size_t key_ = 0;
-};
+// The tuple that a cursor stands at.
+inline Tuple tuple_at(const LeafCursor& leaf) {
+  Tuple tuple{};
+  std::copy_n(leaf.tuple(), kMaxLevels, tuple.begin());
+  return tuple;
+}
 
 }  // namespace mmgrec

@@ -43,8 +43,8 @@ bool Snapshot::is_live(uint32_t leaf) const {
 }
 
 Tuple Snapshot::codes(uint32_t leaf) const {
-  if (leaf < base_->items()) return TupleReader(base_->view()).read(leaf);
-  return TupleReader(added_->view()).read(leaf - base_->items());
+  if (leaf < base_->items()) return tuple_at(LeafCursor(base_->view(), leaf));
+  return tuple_at(LeafCursor(added_->view(), leaf - base_->items()));
 }
 
 uint32_t Snapshot::id(uint32_t leaf) const {

@@ -52,8 +52,7 @@ class Snapshot : public Catalog {
 template <class Visit>
 void Snapshot::for_each_live(Visit visit) const {
   const CatalogView all = view();
-  TupleReader base_reader(all.base);
-  TupleReader added_reader(all.added);
+  LeafCursor base(all.base);
   const std::span<const uint32_t> removed = removed_->ranks();
   uint32_t rank = 0;
   size_t gone = 0;
@@ -62,14 +61,15 @@ void Snapshot::for_each_live(Visit visit) const {
       if (gone < removed.size() && removed[gone] == rank) {
         ++gone;
       } else {
-        visit(rank, base_reader.read(rank));
+        base.move_to(rank);
+        visit(rank, tuple_at(base));
       }
     }
   };
-  for (uint32_t i = 0; i < all.added.items; ++i) {
-    const Tuple tuple = added_reader.read(i);
+  for (LeafCursor added(all.added); !added.done(); added.next()) {
+    const Tuple tuple = tuple_at(added);
     visit_base_up_to(place(all.base, tuple).rank);
-    visit(all.base.items + i, tuple);
+    visit(all.base.items + added.rank(), tuple);
   }
   visit_base_up_to(all.base.items);
 }
