@@ -17,28 +17,12 @@ from mmgrec_engine.catalog.nodes import NodeVectors
 from mmgrec_engine.catalog.trie import Trie
 from mmgrec_engine.errors import BackendError, ConfigError
 from mmgrec_engine.ops.constrained_topk import Beams, BeamStep, Nodes, constrained_topk
+from tests_shared import CATALOGUES, make_trie
 
 TOLERANCE = 1e-4
 """The reference sums in float64, the native step in float32 with a float64 accumulator."""
 
 Normalise = Literal["catalogue", "full"]
-# One item; two levels; skewed (power 4 crowds low tokens); wide tokens; eight levels; duplicates of
-# prefixes everywhere.
-CATALOGUES: dict[str, tuple[list[int], int, float]] = {
-    "one": ([1, 1], 1, 1.0),
-    "two levels": ([7, 9], 40, 1.0),
-    "skewed": ([16, 16, 16], 300, 4.0),
-    "wide": ([300, 5, 4000], 200, 1.0),
-    "sparse second level": ([5000, 5000, 3], 100, 1.0),
-    "eight": ([2, 3, 2, 3, 2, 3, 2, 3], 150, 1.0),
-}
-
-
-def make_trie(sizes: list[int], items: int, power: float, seed: int = 0) -> Trie:
-    rng = np.random.default_rng(seed)
-    draw = rng.random((items, len(sizes))) ** power
-    codes = np.unique((draw * sizes).astype(np.int32), axis=0)
-    return Trie.build(codes, sizes)[0]
 
 
 def random_filters(

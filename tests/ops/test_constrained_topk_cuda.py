@@ -15,25 +15,13 @@ from mmgrec_engine.errors import BackendError, ConfigError
 from mmgrec_engine.ops.backends import availability
 from mmgrec_engine.ops.constrained_topk import Beams, BeamStep, Nodes, constrained_topk
 from mmgrec_engine.ops.constrained_topk_cuda import cuda_step
+from tests_shared import CATALOGUES, make_trie
 
 PROBLEM = next(a.reason for a in availability("constrained_topk", "cuda") if a.backend == "cuda")
 needs_gpu = pytest.mark.skipif(bool(PROBLEM), reason=PROBLEM)
 
 Normalise = Literal["catalogue", "full"]
-CATALOGUES: dict[str, tuple[list[int], int, float]] = {
-    "one": ([1, 1], 1, 1.0),
-    "two levels": ([7, 9], 40, 1.0),
-    "skewed": ([16, 16, 16], 300, 4.0),
-    "wide": ([300, 5, 4000], 200, 1.0),
-    "sparse second level": ([5000, 5000, 3], 100, 1.0),
-    "eight": ([2, 3, 2, 3, 2, 3, 2, 3], 150, 1.0),
-    "large": ([256, 256, 64], 200_000, 1.5),
-}
-
-
-def make_trie(sizes: list[int], items: int, power: float) -> Trie:
-    draw = np.random.default_rng(0).random((items, len(sizes))) ** power
-    return Trie.build(np.unique((draw * sizes).astype(np.int32), axis=0), sizes)[0]
+LARGE = {"large": ([256, 256, 64], 200_000, 1.5)}
 
 
 def root(trie: Trie, users: int) -> Beams:
@@ -53,13 +41,13 @@ def assert_same(ours: BeamStep, expected: BeamStep) -> None:
 
 
 @needs_gpu
-@pytest.mark.parametrize("catalogue", CATALOGUES)
+@pytest.mark.parametrize("catalogue", [*CATALOGUES, *LARGE])
 @pytest.mark.parametrize("normalise", ["catalogue", "full"])
 @pytest.mark.parametrize(("width", "with_nodes"), [(1, False), (7, True), (70, False), (512, True)])
 def test_cuda_equals_native(
     catalogue: str, normalise: Normalise, width: int, with_nodes: bool
 ) -> None:
-    trie = make_trie(*CATALOGUES[catalogue])
+    trie = make_trie(*{**CATALOGUES, **LARGE}[catalogue])
     torch.manual_seed(0)
     vectors = np.random.default_rng(0).normal(size=(trie.num_items, 5)).astype(np.float32)
     tables = NodeVectors.of(trie.codes(), vectors)

@@ -29,6 +29,25 @@ from mmgrec_engine.models.graph_encoder import GraphEncoderConfig
 from mmgrec_engine.models.recommender import Recommender
 from mmgrec_engine.models.rqvae import RQVAEConfig
 
+# One item; two levels; skewed (power 4 crowds low tokens); wide tokens; eight levels; duplicates of
+# prefixes everywhere.
+CATALOGUES: dict[str, tuple[list[int], int, float]] = {
+    "one": ([1, 1], 1, 1.0),
+    "two levels": ([7, 9], 40, 1.0),
+    "skewed": ([16, 16, 16], 300, 4.0),
+    "wide": ([300, 5, 4000], 200, 1.0),
+    "sparse second level": ([5000, 5000, 3], 100, 1.0),
+    "eight": ([2, 3, 2, 3, 2, 3, 2, 3], 150, 1.0),
+}
+
+
+def make_trie(sizes: list[int], items: int, power: float, seed: int = 0) -> Trie:
+    """A random trie; a higher power crowds low tokens."""
+    rng = np.random.default_rng(seed)
+    draw = rng.random((items, len(sizes))) ** power
+    codes = np.unique((draw * sizes).astype(np.int32), axis=0)
+    return Trie.build(codes, sizes)[0]
+
 
 def make_dataset(
     num_users: int = 60, num_items: int = 40, *, seed: int = 0, strings: bool = True

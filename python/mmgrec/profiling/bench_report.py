@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -12,9 +11,8 @@ from rich.table import Table
 from mmgrec.profiling.cases import Case, run_case
 from mmgrec.profiling.environment import machine
 from mmgrec.profiling.relation_attention_cases import relation_attention_cases
-from mmgrec.profiling.roof import Roof, measure_roof
+from mmgrec.profiling.roof import Roof, begin_bench, measure_roof
 from mmgrec.profiling.rq_assign_cases import rq_assign_cases
-from mmgrec.profiling.timing import keep_freed_memory
 
 OURS = ("native", "triton", "cuda")
 
@@ -32,10 +30,7 @@ def bench_ops(tell: Callable[[str], None]) -> dict[str, Any]:
     dict
         ``machine``, ``roof`` and ``rows``.
     """
-    keep_freed_memory()
-    counts = (1,) if len(os.sched_getaffinity(0)) == 1 else (1, 2)
-    tell("roofs of this machine")
-    roof = measure_roof(counts)
+    counts, roof = begin_bench(tell)
     report: dict[str, Any] = {
         "machine": machine(),
         "roof": roof.as_json(),

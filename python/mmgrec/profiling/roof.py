@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
-from mmgrec.profiling.timing import measure, threads
+from mmgrec.profiling.timing import keep_freed_memory, measure, threads
 
 GEMM_SIZE = 1536
 COPY_BYTES = 256 * 2**20
@@ -31,6 +33,14 @@ class Roof:
             found[f"gemm_gflops_{count}t"] = rate / 1e9
             found[f"copy_gbs_{count}t"] = self.bytes_per_s[count] / 1e9
         return found
+
+
+def begin_bench(tell: Callable[[str], None]) -> tuple[tuple[int, ...], Roof]:
+    """Set up what every bench needs: the thread counts to time, and the roofs of the processor."""
+    keep_freed_memory()
+    counts = (1,) if len(os.sched_getaffinity(0)) == 1 else (1, 2)
+    tell("roofs of this machine")
+    return counts, measure_roof(counts)
 
 
 def measure_roof(thread_counts: tuple[int, ...], device: str = "cpu") -> Roof:

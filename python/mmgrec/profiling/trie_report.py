@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from mmgrec.profiling.cases import Case, run_case
 from mmgrec.profiling.environment import machine
-from mmgrec.profiling.roof import Roof, measure_roof
-from mmgrec.profiling.timing import keep_freed_memory
+from mmgrec.profiling.roof import Roof, begin_bench
 from mmgrec.profiling.trie_build_cases import build_rows
 from mmgrec.profiling.trie_cases import step_cases
 from mmgrec.profiling.trie_edit_cases import edit_rows
@@ -31,10 +29,7 @@ def bench_trie(largest: int, tell: Callable[[str], None]) -> dict[str, Any]:
     dict
         ``machine``, ``roof`` and ``rows``.
     """
-    keep_freed_memory()
-    counts = (1,) if len(os.sched_getaffinity(0)) == 1 else (1, 2)
-    tell("roofs of this machine")
-    roof = measure_roof(counts)
+    counts, roof = begin_bench(tell)
     rows = [
         *build_rows(largest, counts, roof, tell),
         *_case_rows([*step_cases(), *search_cases()], counts, roof, tell),
