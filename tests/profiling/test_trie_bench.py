@@ -50,7 +50,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trie_cases, "WIDTHS", (4, 7))
     monkeypatch.setattr(trie_edit_cases, "ITEMS", EDITED)
     monkeypatch.setattr(trie_edit_cases, "PENDING", (0, 40))
-    monkeypatch.setattr(trie_report, "measure_roof", lambda counts: ROOF)
+    monkeypatch.setattr("mmgrec.profiling.roof.measure_roof", lambda counts: ROOF)
 
 
 def report(*words: str) -> dict[str, Any]:
