@@ -42,6 +42,7 @@ void bind_trie(nb::module_& module);
 void bind_constrained_topk(nb::module_& module);
 void bind_kernels(nb::module_& module);
 void bind_live(nb::module_& module);
+void bind_recommender(nb::module_& module);
 #ifdef MMGREC_CUDA
 void bind_device(nb::module_& module);
 #endif

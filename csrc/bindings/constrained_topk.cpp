@@ -10,34 +10,14 @@
 #include <vector>
 
 #include "bindings/arrays.h"
+#include "bindings/filters.h"
 #include "ops/constrained_topk_device.h"
-#include "ops/filter_pack.h"
-#include "ops/prepared_filters.h"
 #include "search/beams.h"
 
 using namespace nanobind::literals;
 
 namespace mmgrec {
 namespace {
-
-// Prepared filters and the arrays that their bitmaps are.
-class Filters {
- public:
-  Filters(const CatalogView& catalog, const FilterRequest& request, std::vector<nb::object> kept,
-          unsigned threads)
-      : core_(catalog, request, threads),
-        base_leaves_(catalog.base.items),
-        added_leaves_(catalog.added.items),
-        kept_(std::move(kept)) {}
-  const PreparedFilters& core() const { return core_; }
-  // For a device: see filter_pack.h.
-  FilterPack pack() const { return {{core_.data(), core_.users()}, base_leaves_, added_leaves_}; }
-
- private:
-  PreparedFilters core_;
-  uint32_t base_leaves_, added_leaves_;
-  std::vector<nb::object> kept_;
-};
 
 LeafLists lists_of(size_t users, const In<int64_t, 1>& offsets, const In<int64_t, 1>& leaves) {
   require(offsets.size() == users + 1, "filter offsets need one entry per user and one more");
@@ -101,12 +81,6 @@ NumpyVector<uint8_t> pack_filters(const Filters& filters, uintptr_t address) {
   pack.write(reinterpret_cast<std::byte*>(bytes.data()), address);
   const size_t count = bytes.size();
   return to_numpy<NumpyVector<uint8_t>>(std::move(bytes), {count});
-}
-
-const UserFilter* filters_of(const Filters* filters, size_t users) {
-  if (filters == nullptr) return nullptr;
-  require(filters->core().users() == users, "filters were prepared for another number of users");
-  return filters->core().data();
 }
 
 struct NodeArrays {

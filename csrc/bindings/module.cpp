@@ -42,6 +42,7 @@ NB_MODULE(_native, module) {
   bind_constrained_topk(module);
   bind_kernels(module);
   bind_live(module);
+  bind_recommender(module);
 #ifdef MMGREC_CUDA
   bind_device(module);
 #endif

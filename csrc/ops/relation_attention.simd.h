@@ -214,13 +214,15 @@ struct ValueTiles {
   const float* reciprocal;
   float* out;
   ptrdiff_t out_stride;
-  size_t columns;  // of out, from this panel on
+  size_t columns;           // of out, from this panel on
+  size_t panel_stride = 0;  // of V' where it is not packed
 
   template <size_t MR, size_t NV>
   void run(size_t first) {
     Tile<MR, NV> tile;
     tile.clear();
-    tile.multiply(weights + first * stride, stride, panel, NV * W, length);
+    tile.multiply(weights + first * stride, stride, panel, panel_stride ? panel_stride : NV * W,
+                  length);
 #pragma GCC unroll 16
     for (size_t r = 0; r < MR; ++r) {
       float* row = out + static_cast<ptrdiff_t>(first + r) * out_stride;

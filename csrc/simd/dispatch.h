@@ -8,6 +8,7 @@
 #include "ops/constrained_topk_kernels.h"
 #include "ops/relation_attention.h"
 #include "ops/rq_assign.h"
+#include "recommender/layer_kernels.h"
 
 namespace mmgrec {
 
@@ -24,7 +25,8 @@ struct Kernels {
   void (*pack_codebooks)(const RqAssign&, float* packed);
   size_t (*assign_scratch)(const RqAssign&);
   void (*assign)(const RqAssign&, const float* packed, size_t first, size_t count, float* scratch);
-  StepKernels step;  // constrained_topk
+  StepKernels step;    // constrained_topk
+  LayerKernels layer;  // the recommender
 };
 
 // Query rows of one call of `attend`: the relation bias of so many rows is kept for all heads.

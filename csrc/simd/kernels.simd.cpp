@@ -3,6 +3,8 @@
 #include "ops/constrained_topk.simd.h"
 #include "ops/relation_attention.simd.h"
 #include "ops/rq_assign.simd.h"
+#include "recommender/beam_attention.simd.h"
+#include "recommender/layers.simd.h"
 
 #define MMGREC_NAME_OF(isa) #isa
 #define MMGREC_NAME(isa) MMGREC_NAME_OF(isa)
@@ -19,6 +21,13 @@ extern const Kernels kernels = {
     assign_scratch,
     assign,
     {list_children, gather, gather_leaves, add_dots, log_sum_exp, survivors},
+    {{linear_packed_bytes, linear_pack, linear},
+     norm,
+     prefix_attention,
+     packed_keys,
+     pack_memory_keys,
+     memory_scores,
+     memory_attention},
 };
 
 }  // namespace mmgrec::MMGREC_ISA
