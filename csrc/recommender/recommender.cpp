@@ -31,9 +31,7 @@ void parallel_try(size_t count, unsigned threads, Body&& body) {
   if (failure) std::rethrow_exception(failure);
 }
 
-void require(bool condition, const std::string& message) {
-  if (!condition) throw std::invalid_argument(message);
-}
+[[noreturn]] void refuse(const std::string& what) { throw std::invalid_argument(what); }
 
 }  // namespace
 
@@ -58,7 +56,7 @@ void Recommender::recommend(const SearchPlan& plan, const HistoryBatch& historie
                             unsigned threads, Stages* stages) const {
   check(histories);
   check(plan);
-  require(results.size() == histories.users(), "results need one entry per user");
+  if (results.size() != histories.users()) refuse("results need one entry per user");
   const Context context{model_, stages};
   SearchPlan sized = plan;
   sized.longest = histories.longest();
@@ -187,50 +185,55 @@ void Recommender::decode(const EncodedUsers& memory, const PrefixBatch& batch, f
   });
 }
 
+// Messages are put together only where they are needed: a request takes no memory.
 void Recommender::check(const HistoryBatch& histories) const {
-  require(!histories.offsets.empty() && histories.offsets.front() == 0 &&
-              histories.offsets.back() == static_cast<int64_t>(histories.items.size()),
-          "offsets must run from 0 to the number of items");
+  const auto items = static_cast<int64_t>(histories.items.size());
+  if (histories.offsets.empty() || histories.offsets.front() != 0 ||
+      histories.offsets.back() != items)
+    refuse("offsets must run from 0 to the number of items");
   for (size_t b = 0; b < histories.users(); ++b) {
-    require(histories.offsets[b] <= histories.offsets[b + 1], "offsets must ascend");
-    require(histories.offsets[b] < histories.offsets[b + 1],
-            "the history of user " + std::to_string(b) + " is empty");
-    if (histories.user_rows == nullptr) continue;
-    const int64_t row = histories.user_rows[b];
-    require(row >= -1 && row < static_cast<int64_t>(model_.user_vectors()),
-            "user row " + std::to_string(row) + " is outside -1 to " +
-                std::to_string(static_cast<int64_t>(model_.user_vectors()) - 1));
+    if (histories.offsets[b] > histories.offsets[b + 1]) refuse("offsets must ascend");
+    if (histories.offsets[b] == histories.offsets[b + 1])
+      refuse("the history of user " + std::to_string(b) + " is empty");
   }
   for (const int64_t item : histories.items) {
-    require(item >= 0 && item < static_cast<int64_t>(histories.item_rows),
-            "item " + std::to_string(item) + " is not a row of the " +
-                std::to_string(histories.item_rows) + " item vectors");
+    if (item < 0 || item >= static_cast<int64_t>(histories.item_rows))
+      refuse("item " + std::to_string(item) + " is not a row of the " +
+             std::to_string(histories.item_rows) + " item vectors");
+  }
+  if (histories.user_rows == nullptr) return;
+  const auto known = static_cast<int64_t>(model_.user_vectors());
+  for (size_t b = 0; b < histories.users(); ++b) {
+    const int64_t row = histories.user_rows[b];
+    if (row < -1 || row >= known)
+      refuse("user row " + std::to_string(row) + " is outside -1 to " + std::to_string(known - 1));
   }
 }
 
 void Recommender::check(const SearchPlan& plan) const {
   const RecommenderShape& shape = model_.shape();
   const TrieView& base = plan.catalog.base;
-  require(base.levels == shape.levels() &&
-              std::ranges::equal(shape.level_sizes, std::span(base.level_sizes, base.levels)),
-          "the catalogue's levels are not the model's");
-  require(plan.keep >= 1 && plan.keep <= plan.width, "keep must be from 1 to width");
-  require(plan.nodes.empty() || (shape.node_vectors && plan.nodes.size() == shape.levels()),
-          "node tables need a model with node vectors, and one table per level");
+  if (base.levels != shape.levels() ||
+      !std::ranges::equal(shape.level_sizes, std::span(base.level_sizes, base.levels)))
+    refuse("the catalogue's levels are not the model's");
+  if (plan.keep < 1 || plan.keep > plan.width) refuse("keep must be from 1 to width");
+  if (!plan.nodes.empty() && (!shape.node_vectors || plan.nodes.size() != shape.levels()))
+    refuse("node tables need a model with node vectors, and one table per level");
 }
 
 void Recommender::check(const PrefixBatch& batch, size_t users) const {
   const RecommenderShape& shape = model_.shape();
-  require(batch.tokens < shape.levels(), "prefixes must be shorter than a Rec-ID");
-  require(batch.prefixes.size() == batch.users.size() * batch.tokens,
-          "prefixes need one row per user row");
-  for (const int64_t user : batch.users)
-    require(user >= 0 && user < static_cast<int64_t>(users),
-            "user " + std::to_string(user) + " is not a row of the memory");
+  if (batch.tokens >= shape.levels()) refuse("prefixes must be shorter than a Rec-ID");
+  if (batch.prefixes.size() != batch.users.size() * batch.tokens)
+    refuse("prefixes need one row per user row");
+  for (const int64_t user : batch.users) {
+    if (user < 0 || user >= static_cast<int64_t>(users))
+      refuse("user " + std::to_string(user) + " is not a row of the memory");
+  }
   for (size_t i = 0; i < batch.prefixes.size(); ++i) {
     const int64_t token = batch.prefixes[i];
-    require(token >= 0 && token < int64_t{shape.level_sizes[i % batch.tokens]},
-            "token " + std::to_string(token) + " is outside its level");
+    if (token < 0 || token >= int64_t{shape.level_sizes[i % batch.tokens]})
+      refuse("token " + std::to_string(token) + " is outside its level");
   }
 }
 
