@@ -3,62 +3,84 @@
 
 #include "ops/relation_attention.simd.h"
 #include "recommender/layer_kernels.h"
+#include "recommender/layers.simd.h"
 
 namespace mmgrec::MMGREC_ISA {
 namespace {
 
-float dot(const float* a, const float* b, size_t width) {
-  Vec sum{};
-  size_t i = 0;
-  for (; i + W <= width; i += W) sum += load(a + i) * load(b + i);
-  float total = width >= W ? reduce_add(sum) : 0.0f;
-  for (; i < width; ++i) total += a[i] * b[i];
-  return total;
-}
+// W rows at a time, one to a lane, so that a softmax needs no sums across lanes.
+struct PrefixBlock {
+  const PrefixAttention& op;
+  size_t first;
+  size_t rows;  // W at most
 
-// scores[p * heads + h], in base 2, from the largest of their head downwards.
-void prefix_logits(const PrefixAttention& op, const float* const* at, float* scores) {
-  const size_t inner = op.heads * op.width;
-  const float factor = kLog2E / __builtin_sqrtf(static_cast<float>(op.width));
-  const float* q = at[op.positions - 1];
-  for (size_t h = 0; h < op.heads; ++h) {
-    float top = -__builtin_inff();
+  const float* const* at(size_t row) const { return op.at + (first + row) * op.positions; }
+
+  // scores[p * heads + h] of all rows, in base 2. Lanes without a row repeat the last one.
+  void scores() const {
+    const float factor = kLog2E / __builtin_sqrtf(static_cast<float>(op.width));
+    const size_t inner = op.heads * op.width;
     for (size_t p = 0; p < op.positions; ++p) {
-      const float score = dot(q + h * op.width, at[p] + inner + h * op.width, op.width) * factor;
-      scores[p * op.heads + h] = score;
-      top = top > score ? top : score;  // NaN stays NaN
-    }
-    for (size_t p = 0; p < op.positions; ++p) scores[p * op.heads + h] -= top;
-  }
-}
-
-void prefix_attention(const PrefixAttention& op) {
-  const size_t inner = op.heads * op.width, count = op.positions * op.heads;
-  for (size_t i = 0; i < round_up(count, W); ++i) op.scores[i] = 0;
-  for (size_t row = 0; row < op.rows; ++row) {
-    const float* const* at = op.at + row * op.positions;
-    prefix_logits(op, at, op.scores);
-    for (size_t i = 0; i < count; i += W) {
-      // What is 2^-126 of the largest weight or less counts as that.
-      Vec x[1] = {max(splat(-126.0f), load(op.scores + i))};
-      exp2_nonpositive(x);
-      store(op.scores + i, x[0]);
-    }
-    float* out = op.out + row * op.out_stride;
-    for (size_t h = 0; h < op.heads; ++h) {
-      float sum = 0;
-      for (size_t p = 0; p < op.positions; ++p) sum += op.scores[p * op.heads + h];
-      const float share = 1.0f / sum;
-      for (size_t i = 0; i < op.width; i += W) {
-        const size_t left = op.width - i;
-        Vec mixed{};
-        for (size_t p = 0; p < op.positions; ++p) {
-          const float* v = at[p] + 2 * inner + h * op.width + i;
-          mixed += op.scores[p * op.heads + h] * load_some(v, left);
+      for (size_t h = 0; h < op.heads; ++h) {
+        Vec sum[W];
+#pragma GCC unroll 16
+        for (size_t r = 0; r < W; ++r) {
+          const float* const* row = at(r < rows ? r : rows - 1);
+          const float* q = row[op.positions - 1] + h * op.width;
+          const float* k = row[p] + inner + h * op.width;
+          sum[r] = load_inside(q, op.width) * load_inside(k, op.width);
+          for (size_t i = W; i < op.width; i += W)
+            sum[r] += load_inside(q + i, op.width - i) * load_inside(k + i, op.width - i);
         }
-        store_some(out + h * op.width + i, mixed * share, left);
+        store(op.scores + (p * op.heads + h) * W, sum_rows(sum) * factor);
       }
     }
+  }
+
+  void softmax() const {
+    const size_t step = op.heads * W;
+    for (size_t h = 0; h < op.heads; ++h) {
+      float* scores = op.scores + h * W;
+      Vec top = load(scores);
+      for (size_t p = 1; p < op.positions; ++p) top = max(top, load(scores + p * step));
+      Vec sum{};
+      for (size_t p = 0; p < op.positions; ++p) {
+        // What is 2^-126 of the largest weight or less counts as that. In this order NaN stays NaN.
+        Vec x[1] = {max(splat(-126.0f), load(scores + p * step) - top)};
+        exp2_nonpositive(x);
+        store(scores + p * step, x[0]);
+        sum += x[0];
+      }
+      const Vec share = 1.0f / sum;
+      for (size_t p = 0; p < op.positions; ++p)
+        store(scores + p * step, load(scores + p * step) * share);
+    }
+  }
+
+  void mix() const {
+    const size_t values = 2 * op.heads * op.width;
+    for (size_t r = 0; r < rows; ++r) {
+      const float* const* row = at(r);
+      float* out = op.out + (first + r) * op.out_stride;
+      for (size_t h = 0; h < op.heads; ++h) {
+        for (size_t i = 0; i < op.width; i += W) {
+          Vec mixed{};
+          for (size_t p = 0; p < op.positions; ++p)
+            mixed +=
+                op.scores[(p * op.heads + h) * W + r] * load(row[p] + values + h * op.width + i);
+          store_some(out + h * op.width + i, mixed, op.width - i);
+        }
+      }
+    }
+  }
+};
+
+void prefix_attention(const PrefixAttention& op) {
+  for (size_t first = 0; first < op.rows; first += W) {
+    const PrefixBlock block{op, first, op.rows - first < W ? op.rows - first : W};
+    block.scores();
+    block.softmax();
+    block.mix();
   }
 }
 

@@ -12,6 +12,10 @@ struct Rows {
   float* row(size_t i) const { return data + i * stride; }
 };
 
+inline Rows take_rows(Carver& cut, size_t rows, size_t width) {
+  return {cut.take<float>(rows * padded(width)), padded(width)};
+}
+
 struct Context {
   const Model& model;
   Stages* stages = nullptr;
@@ -48,9 +52,9 @@ struct Context {
   void feed_forward(const FeedForward& maps, size_t rows, const Rows& x, const Rows& hidden) const;
 };
 
-// Rows of a feed-forward net at a time, so that what lies between its maps stays in the first
-// cache.
-constexpr size_t kForwardRows = 48;
+// Rows of a feed-forward net at a time, so that what lies between its maps stays in a near cache.
+// Five whole tiles of the widest kernel.
+constexpr size_t kForwardRows = 60;
 
 inline void Context::feed_forward(const FeedForward& maps, size_t rows, const Rows& x,
                                   const Rows& hidden) const {

@@ -4,21 +4,14 @@
 
 namespace mmgrec {
 
-namespace {
-
-Rows take_rows(Carver& cut, size_t rows, size_t width) {
-  return {cut.take<float>(rows * padded(width)), padded(width)};
-}
-
-}  // namespace
-
 Decoder::Decoder(Carver& cut, const Model& model, size_t width, size_t longest_history)
     : width_(width), levels_(model.shape().levels()) {
   const RecommenderShape& shape = model.shape();
   ancestors_ = cut.take<uint32_t>(levels_ * width);
   next_ancestors_ = cut.take<uint32_t>(levels_ * width);
   tokens_ = cut.take<uint32_t>(levels_ * width);
-  qkv_ = cut.take<float>((shape.decoder_layers - 1) * levels_ * width * padded(3 * shape.inner()));
+  qkv_ = cut.take<float>((shape.decoder_layers - 1) * levels_ * width * padded(3 * shape.inner()) +
+                         kOverhang);
   positions_ = cut.take<const float*>(levels_ * width);
   x_ = take_rows(cut, width, shape.width);
   attended_ = take_rows(cut, width, shape.inner());

@@ -5,17 +5,6 @@
 #include "ops/relation_attention.h"
 
 namespace mmgrec {
-namespace {
-
-Rows take_rows(Carver& cut, size_t rows, size_t width) {
-  return {cut.take<float>(rows * padded(width)), padded(width)};
-}
-
-// The kernels read whole vectors, some of them beyond the last row's end.
-constexpr size_t kOverhang = 64;
-
-}  // namespace
-
 UserMemory::UserMemory(Carver& cut, const Model& model, size_t history) : length(history) {
   const RecommenderShape& shape = model.shape();
   const size_t layers = shape.decoder_layers;
@@ -57,8 +46,10 @@ void Encoder::encode(const Context& context, const History& history,
 
 void Encoder::gather(const RecommenderShape& shape, const History& history) const {
   const size_t width = shape.item_width;
-  for (const int64_t item : history.items)
-    __builtin_prefetch(history.item_vectors + static_cast<size_t>(item) * width);
+  for (const int64_t item : history.items) {
+    const float* from = history.item_vectors + static_cast<size_t>(item) * width;
+    for (size_t d = 0; d < width; d += kRowUnit) __builtin_prefetch(from + d);
+  }
   for (size_t i = 0; i < history.items.size(); ++i) {
     const float* from = history.item_vectors + static_cast<size_t>(history.items[i]) * width;
     std::copy_n(from, width, items_.row(i));

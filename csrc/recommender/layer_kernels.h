@@ -47,14 +47,16 @@ struct NormOp {
 
 // Attention of the newest position of each beam over the positions of its prefix.
 //
-//   at[row * positions + p]   the row Q | K | V (heads * width floats each) of position p
+//   at[row * positions + p]   the row Q | K | V (heads * width floats each) of position p, which
+//   may
+//                             be read beyond its end by a vector
 struct PrefixAttention {
   size_t rows = 0;
   size_t positions = 0;
   size_t heads = 0;
   size_t width = 0;  // of a head
   const float* const* at = nullptr;
-  float* scores = nullptr;  // scratch: scores_of(op) floats
+  float* scores = nullptr;  // scratch: prefix_scores() floats
   float* out = nullptr;     // [rows, heads * width]
   size_t out_stride = 0;
 };
@@ -87,9 +89,7 @@ struct LayerKernels {
   void (*memory_attention)(const MemoryAttention&);
 };
 
-// Scores of a row's prefix attention, in whole vectors of any instruction set.
-constexpr size_t prefix_scores(size_t positions, size_t heads) {
-  return (positions * heads + 15) / 16 * 16;
-}
+// Scratch of prefix attention, with lanes of any instruction set.
+constexpr size_t prefix_scores(size_t positions, size_t heads) { return positions * heads * 16; }
 
 }  // namespace mmgrec

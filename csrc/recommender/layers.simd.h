@@ -122,32 +122,52 @@ void linear(const LinearOp& op) {
   }
 }
 
-// The last vector of a row, with zeros behind its end.
+// The first lanes of a vector, then zeros.
+Vec keep_lanes(Vec v, size_t count) {
+  return lane_numbers() < static_cast<int32_t>(count) ? v : Vec{};
+}
+
+// A row's vector with zeros behind its end; what lies there is read.
 Vec load_inside(const float* from, size_t count) {
-  if (count >= W) return load(from);
-  return lane_numbers() < static_cast<int32_t>(count) ? load(from) : Vec{};
+  return count >= W ? load(from) : keep_lanes(load(from), count);
+}
+
+// The sum over a row of from_mean or of its square, lanes apart.
+template <bool SQUARES>
+Vec row_sum(const float* x, size_t width, float mean) {
+  Vec sum{};
+  for (size_t i = 0; i < width; i += W) {
+    Vec each = load(x + i) - mean;
+    if constexpr (SQUARES) each *= each;
+    sum += width - i >= W ? each : keep_lanes(each, width - i);
+  }
+  return sum;
+}
+
+// W rows at a time, one to a lane where their sums are.
+void norm_block(const NormOp& op, float* x, size_t rows) {
+  constexpr float kEpsilon = 1e-5f;
+  const float share = 1.0f / static_cast<float>(op.width);
+  float mean[W], scale[W];
+  Vec sum[W] = {};
+  for (size_t r = 0; r < rows; ++r) sum[r] = row_sum<false>(x + r * op.stride, op.width, 0.0f);
+  store(mean, sum_rows(sum) * share);
+  for (size_t r = 0; r < W; ++r)
+    sum[r] = r < rows ? row_sum<true>(x + r * op.stride, op.width, mean[r]) : Vec{};
+  store(scale, sum_rows(sum) * share + kEpsilon);
+  for (size_t r = 0; r < rows; ++r) scale[r] = __builtin_sqrtf(scale[r]);
+  store(scale, 1.0f / load(scale));
+  for (size_t r = 0; r < rows; ++r) {
+    float* row = x + r * op.stride;
+    for (size_t i = 0; i < op.width; i += W)
+      store(row + i,
+            (load(row + i) - mean[r]) * scale[r] * load(op.weight + i) + load(op.bias + i));
+  }
 }
 
 void norm(const NormOp& op) {
-  constexpr float kEpsilon = 1e-5f;
-  const float share = 1.0f / static_cast<float>(op.width);
-  for (size_t row = 0; row < op.rows; ++row) {
-    float* x = op.x + row * op.stride;
-    Vec sum{};
-    for (size_t i = 0; i < op.width; i += W) sum += load_inside(x + i, op.width - i);
-    const Vec mean = splat(reduce_add(sum) * share);
-    Vec squares{};
-    for (size_t i = 0; i < op.width; i += W) {
-      const Vec from_mean = load(x + i) - mean;
-      const Vec square = from_mean * from_mean;
-      squares += op.width - i >= W
-                     ? square
-                     : (lane_numbers() < static_cast<int32_t>(op.width - i) ? square : Vec{});
-    }
-    const float scale = 1.0f / __builtin_sqrtf(reduce_add(squares) * share + kEpsilon);
-    for (size_t i = 0; i < op.width; i += W)
-      store(x + i, (load(x + i) - mean) * scale * load(op.weight + i) + load(op.bias + i));
-  }
+  for (size_t row = 0; row < op.rows; row += W)
+    norm_block(op, op.x + row * op.stride, op.rows - row < W ? op.rows - row : W);
 }
 
 }  // namespace

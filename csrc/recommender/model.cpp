@@ -159,7 +159,7 @@ class Model::Builder {
   TokenTable table(const float* embedding, size_t tokens) {
     const size_t width = padded(shape_.width), projected = padded(3 * shape_.inner());
     float* rows = memory_.take<float>(tokens * width);
-    float* qkv = memory_.take<float>(tokens * projected);
+    float* qkv = memory_.take<float>(tokens * projected + kOverhang);
     if (fill_) {
       std::fill_n(rows, tokens * width, 0.0f);
       for (size_t i = 0; i < tokens; ++i)

@@ -12,6 +12,10 @@ namespace mmgrec {
 constexpr size_t kRowUnit = 16;
 constexpr size_t padded(size_t floats) { return (floats + kRowUnit - 1) / kRowUnit * kRowUnit; }
 
+// The kernels read whole vectors, some of them beyond a row's end: so many floats behind the last
+// row are there.
+constexpr size_t kOverhang = 64;
+
 // mmgrec_engine/models/config.py has the meaning of the options.
 struct RecommenderShape {
   size_t width = 0;       // E of the model

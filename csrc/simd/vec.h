@@ -114,6 +114,19 @@ inline void transpose(Vec (&rows)[W]) {
   trade_blocks(rows);
 }
 
+// Lane i of the result is the sum of row i's lanes: two shuffles and an addition for a pair of
+// rows, where a row summed alone takes log2(W) of each.
+template <size_t S = W / 2>
+inline Vec sum_rows(Vec (&rows)[W]) {
+#pragma GCC unroll 16
+  for (size_t i = 0; i < S; ++i) {
+    trade<S>(rows[i], rows[i + S], std::make_index_sequence<W>());
+    rows[i] += rows[i + S];
+  }
+  if constexpr (S > 1) return sum_rows<S / 2>(rows);
+  return rows[0];
+}
+
 // x = 2^x for N vectors with -126 <= x <= 0; relative error below 3e-7; NaN stays NaN.
 //
 //   n = round(x), by adding a number so large that the fraction falls off
