@@ -61,7 +61,6 @@ std::unique_ptr<Recommender> make_recommender(const nb::dict& shape,
                                               const std::map<std::string, FloatArray>& arrays,
                                               const Vectors& item_vectors,
                                               const std::string& precision) {
-  require(precision == "fp32", ("no such precision: " + precision + "; there is fp32").c_str());
   std::map<std::string, NamedArray> named;
   for (const auto& [name, array] : arrays) {
     NamedArray& to = named[name];
@@ -70,7 +69,7 @@ std::unique_ptr<Recommender> make_recommender(const nb::dict& shape,
   }
   const RecommenderShape read = shape_of(shape);
   require(item_vectors.shape(1) == read.item_width, "item_vectors need rows of item_width");
-  return std::make_unique<Recommender>(read, Weights(std::move(named)));
+  return std::make_unique<Recommender>(read, Weights(std::move(named)), best_kernels(), precision);
 }
 
 HistoryBatch histories_of(const Recommender& model, const Vectors& item_vectors, const Ids& items,
@@ -232,7 +231,7 @@ void bind_recommender(nb::module_& module) {
            nb::keep_alive<0, 1>())
       .def("decode", &decode, "memory"_a, "users"_a.noconvert(), "prefixes"_a.noconvert(),
            "threads"_a)
-      .def_prop_ro("precision", [](const Recommender&) { return "fp32"; })
+      .def_prop_ro("precision", [](const Recommender& m) { return m.model().precision().name; })
       .def_prop_ro("table_bytes", [](const Recommender& m) { return m.model().table_bytes(); })
       .def_prop_ro("packed_bytes", [](const Recommender& m) { return m.model().packed_bytes(); });
 }

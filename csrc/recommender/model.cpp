@@ -199,8 +199,9 @@ class Model::Builder {
   const bool fill_;
 };
 
-Model::Model(RecommenderShape shape, const Weights& weights, const Kernels& kernels)
-    : shape_(std::move(shape)), kernels_(&kernels), linear_(&kernels.layer.fp32) {
+Model::Model(RecommenderShape shape, const Weights& weights, const Kernels& kernels,
+             Precision precision)
+    : shape_(std::move(shape)), kernels_(&kernels), precision_(std::move(precision)) {
   shape_.check();
   const NamedArray& users = weights.rows_of("user_vectors", shape_.item_width);
   user_vectors_.assign(users.data, users.data + users.shape[0] * shape_.item_width);

@@ -6,6 +6,7 @@
 
 #include "recommender/arena.h"
 #include "recommender/layer_kernels.h"
+#include "recommender/precision.h"
 #include "recommender/shape.h"
 #include "recommender/weights.h"
 #include "simd/dispatch.h"
@@ -60,11 +61,13 @@ struct TokenTable {
 class Model {
  public:
   // Throws std::invalid_argument on a missing weight or one of a wrong shape.
-  Model(RecommenderShape shape, const Weights& weights, const Kernels& kernels);
+  Model(RecommenderShape shape, const Weights& weights, const Kernels& kernels,
+        Precision precision);
 
   const RecommenderShape& shape() const { return shape_; }
   const Kernels& kernels() const { return *kernels_; }
-  const LinearKernels& linear() const { return *linear_; }
+  const LinearKernels& linear() const { return precision_.linear; }
+  const Precision& precision() const { return precision_; }
 
   // Parts in the order of a request.
   const float* user_vector(size_t row) const {
@@ -92,7 +95,7 @@ class Model {
 
   RecommenderShape shape_;
   const Kernels* kernels_;
-  const LinearKernels* linear_;
+  Precision precision_;
   Slab slab_;
   std::vector<float> user_vectors_;
   size_t table_bytes_ = 0;

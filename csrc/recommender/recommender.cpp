@@ -48,8 +48,14 @@ size_t HistoryBatch::longest() const {
   return static_cast<size_t>(longest);
 }
 
-Recommender::Recommender(RecommenderShape shape, const Weights& weights, const Kernels& kernels)
-    : model_(std::move(shape), weights, kernels) {}
+Recommender::Recommender(RecommenderShape shape, const Weights& weights, const Kernels& kernels,
+                         const std::string& precision)
+    : Recommender(std::move(shape), weights, kernels,
+                  precision_named(precision, kernels.layer.fp32)) {}
+
+Recommender::Recommender(RecommenderShape shape, const Weights& weights, const Kernels& kernels,
+                         Precision precision)
+    : model_(std::move(shape), weights, kernels, std::move(precision)) {}
 
 void Recommender::recommend(const SearchPlan& plan, const HistoryBatch& histories,
                             const UserFilter* filters, std::span<const UserResult> results,

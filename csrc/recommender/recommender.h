@@ -46,7 +46,9 @@ struct PrefixBatch {
 class Recommender {
  public:
   Recommender(RecommenderShape shape, const Weights& weights,
-              const Kernels& kernels = best_kernels());
+              const Kernels& kernels = best_kernels(), const std::string& precision = "fp32");
+  Recommender(RecommenderShape shape, const Weights& weights, const Kernels& kernels,
+              Precision precision);
 
   // Users side by side on up to `threads` threads. Throws std::invalid_argument on histories that
   // are empty or name no item or user, and on a catalogue or node tables of another shape; and what

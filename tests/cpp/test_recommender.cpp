@@ -165,6 +165,73 @@ void test_formulas(const Kernels& kernels) {
   check_shape(shape, kernels);
 }
 
+// What rounding may do to a product of a row and a column, at most.
+double allowed_error(const std::string& precision, const float* x, const float* w, size_t count) {
+  double products = 0, x_sum = 0, w_sum = 0, x_top = 0, w_top = 0;
+  for (size_t k = 0; k < count; ++k) {
+    const double a = std::abs(x[k]), b = std::abs(w[k]);
+    products += a * b;
+    x_sum += a, w_sum += b;
+    x_top = std::max(x_top, a), w_top = std::max(w_top, b);
+  }
+  const double in_float = 1e-6 * (1 + products);
+  if (precision == "fp32") return in_float;
+  if (precision == "bf16") return in_float + products * (2.0 / 256 + 1.0 / 65536);
+  const double x_half = x_top / 254, w_half = w_top / 254;
+  return in_float +
+         1.001 * (w_sum * x_half + x_sum * w_half + static_cast<double>(count) * x_half * w_half);
+}
+
+// y = relu(x W^T + bias + residual) within what rounding of the factors allows.
+void check_linear(const Precision& precision, size_t rows, size_t in, size_t out, bool plain) {
+  std::mt19937 random(static_cast<unsigned>(rows + in + out));
+  std::normal_distribution<float> normal;
+  const auto numbers = [&](size_t count) {
+    std::vector<float> values(count);
+    for (float& value : values) value = normal(random);
+    return values;
+  };
+  const size_t stride = padded(in), y_stride = plain ? out : padded(out);
+  const std::vector<float> weight = numbers(out * in), bias = numbers(out);
+  const std::vector<float> x = numbers(rows * stride), residual = numbers(rows * padded(out));
+  std::vector<float> y(rows * y_stride + 1, 7.0f);
+  Slab packed(precision.linear.packed_bytes(in, out));
+  precision.linear.pack(weight.data(), plain ? nullptr : bias.data(), in, out, packed.data());
+  LinearOp op{{packed.data(), in, out}, rows, x.data(), stride};
+  op.y = y.data();
+  op.y_stride = y_stride;
+  op.exact = plain;
+  if (!plain) {
+    op.residual = residual.data();
+    op.residual_stride = padded(out);
+    op.relu = rows % 2 == 0;
+  }
+  precision.linear.run(op);
+  CHECK(y.back() == 7.0f);
+  for (size_t row = 0; row < rows; ++row) {
+    for (size_t o = 0; o < out; ++o) {
+      const float* a = x.data() + row * stride;
+      const float* w = weight.data() + o * in;
+      double sum = plain ? 0.0 : double{bias[o]} + residual[row * padded(out) + o];
+      for (size_t k = 0; k < in; ++k) sum += double{a[k]} * w[k];
+      const double allowed = allowed_error(precision.name, a, w, in) + 1e-6 * std::abs(sum);
+      if (op.relu) sum = std::max(sum, 0.0);
+      CHECK(std::abs(y[row * y_stride + o] - sum) <= allowed);
+    }
+  }
+}
+
+void test_precisions(const Kernels& kernels) {
+  for (const Precision& precision : runnable_precisions(kernels.layer.fp32)) {
+    std::printf("  %s, %s\n", precision.name.c_str(), precision.means.c_str());
+    for (const size_t rows : {1, 2, 3, 10, 16, 17, 33, 50})
+      for (const size_t in : {1, 5, 64, 100, 256})
+        for (const size_t out : {1, 16, 17, 48, 75, 240})
+          for (const bool plain : {false, true}) check_linear(precision, rows, in, out, plain);
+  }
+  CHECK_THROWS(precision_named("fp64", kernels.layer.fp32), std::invalid_argument);
+}
+
 // After the first request of a size, a request on one thread takes no memory.
 void test_no_allocation() {
   const RecommenderShape shape = shape_of(64, 64, 4, 16, 256, {16, 16, 16});
@@ -190,6 +257,7 @@ void test_no_allocation() {
 int main() {
   using namespace mmgrec;
   for_all_kernels(test_formulas);
+  for_all_kernels(test_precisions);
   test_no_allocation();
   return 0;
 }

@@ -162,6 +162,24 @@ def test_stages_account_for_a_request() -> None:
     assert by_name["level 1 head"][1] == 2 * 10 * 64 * (30 + 64)
 
 
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_narrow_numbers_give_nearly_the_same_items(precision: str) -> None:
+    world = make_world([60, 60, 60], 5000, 4, **SHAPES["as served"], item_width=64)
+    exact = world.recommend(histories := world.histories(40, [20, 1], 1), 10, 50)
+    try:
+        world.native = native_of(world.model, precision)
+    except ValueError as error:
+        pytest.skip(str(error))
+    assert world.native.precision == precision
+    leaves, scores, _ = world.recommend(histories, 10, 50)
+    shared = [len(set(a) & set(b)) for a, b in zip(exact[0], leaves, strict=True)]
+    # A score is a sum of differences of logits of some tens here.
+    assert np.median(np.abs(scores - exact[1])) < 0.2
+    assert np.mean(shared) > 8
+    with pytest.raises(ValueError, match="fp32, bf16, int8"):
+        native_of(world.model, "fp64")
+
+
 def test_wrong_weights_are_named() -> None:
     model = make_world([4, 4], 10, 0, **SMALL).model
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}

@@ -140,7 +140,7 @@ def same_results(
     assert np.array_equal(certified, expected.certified.numpy())
 
 
-def native_of(model: Recommender) -> Any:  # noqa: ANN401 - a class of the core
+def native_of(model: Recommender, precision: str = "fp32") -> Any:  # noqa: ANN401 - a class of the core
     """Build the native recommender from a torch one."""
     config = model.config
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
@@ -157,7 +157,7 @@ def native_of(model: Recommender) -> Any:  # noqa: ANN401 - a class of the core
         "softmax_over_level": config.normalise == "full",
         "graph_users": config.user_vector == "graph",
     }
-    return _native.Recommender(shape, weights, model.item_vectors.numpy())
+    return _native.Recommender(shape, weights, model.item_vectors.numpy(), precision)
 
 
 def make_world(
