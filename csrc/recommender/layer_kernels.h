@@ -33,6 +33,25 @@ struct LinearKernels {
   // `weight` [out, in], `bias` [out] or null.
   void (*pack)(const float* weight, const float* bias, size_t in, size_t out, std::byte* to);
   void (*run)(const LinearOp&);
+  // Called on a thread before and after it runs maps, where the processor must be set up for them.
+  void (*enter)() = nullptr;
+  void (*leave)() = nullptr;
+};
+
+// Lives as long as a thread runs maps.
+class LinearScope {
+ public:
+  explicit LinearScope(const LinearKernels& kernels) : leave_(kernels.leave) {
+    if (kernels.enter != nullptr) kernels.enter();
+  }
+  ~LinearScope() {
+    if (leave_ != nullptr) leave_();
+  }
+  LinearScope(const LinearScope&) = delete;
+  LinearScope& operator=(const LinearScope&) = delete;
+
+ private:
+  void (*leave_)();
 };
 
 // Rows in place: (x - mean) / sqrt(variance + 1e-5) * weight + bias.

@@ -206,6 +206,7 @@ Model::Model(RecommenderShape shape, const Weights& weights, const Kernels& kern
   const NamedArray& users = weights.rows_of("user_vectors", shape_.item_width);
   user_vectors_.assign(users.data, users.data + users.shape[0] * shape_.item_width);
   slab_ = Slab(Builder(*this, weights, nullptr).build());
+  const LinearScope scope(precision_.linear);
   Builder(*this, weights, slab_.data()).build();
 }
 

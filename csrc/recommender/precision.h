@@ -16,7 +16,7 @@ struct Precision {
   LinearKernels linear;
 };
 
-// What runs here, fp32 with the given instruction set first, the faster of two of one name first.
+// What runs here, fp32 with the given instruction set first.
 std::vector<Precision> runnable_precisions(const LinearKernels& fp32);
 
 // The named one. Throws std::invalid_argument with the names there are, or with what this processor
@@ -24,7 +24,7 @@ std::vector<Precision> runnable_precisions(const LinearKernels& fp32);
 Precision precision_named(const std::string& name, const LinearKernels& fp32);
 
 // bf16: both factors rounded to bfloat16, products and sums in float32.
-extern const LinearKernels bf16_amx, bf16_avx512;
+extern const LinearKernels bf16_amx;
 // int8: weights by column, rows as they come; both scaled to their largest number.
 extern const LinearKernels int8_vnni;
 

@@ -71,6 +71,7 @@ void Recommender::recommend(const SearchPlan& plan, const HistoryBatch& historie
   parallel_try(histories.users(), stages != nullptr ? 1 : threads, [&](size_t user) {
     Carver cut(thread_arena(count.bytes()));
     UserSearch search(cut, model_, sized);
+    const LinearScope scope(model_.linear());
     search.run(context, sized, histories.of(user), filters != nullptr ? filters + user : nullptr,
                results[user]);
   });
@@ -96,6 +97,7 @@ std::unique_ptr<EncodedUsers> Recommender::encode(const HistoryBatch& histories,
   Encoder(count, model_, longest);
   parallel_try(histories.users(), threads, [&](size_t user) {
     Carver cut(thread_arena(count.bytes()));
+    const LinearScope scope(model_.linear());
     Encoder(cut, model_, longest).encode({model_}, histories.of(user), encoded->of(user));
   });
   return encoded;
@@ -121,6 +123,7 @@ class PrefixRun {
     size_t* parent = cut.take<size_t>(count_);  // each row's parent
     std::fill_n(row_of, count_, size_t{0});
     const Context context{model};
+    const LinearScope scope(model.linear());
     decoder.begin();
     for (size_t t = 0; t < batch_.tokens; ++t) {
       decoder.step(context, memory);

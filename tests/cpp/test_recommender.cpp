@@ -206,6 +206,7 @@ void check_linear(const Precision& precision, size_t rows, size_t in, size_t out
     op.residual_stride = padded(out);
     op.relu = rows % 2 == 0;
   }
+  const LinearScope scope(precision.linear);
   precision.linear.run(op);
   CHECK(y.back() == 7.0f);
   for (size_t row = 0; row < rows; ++row) {
