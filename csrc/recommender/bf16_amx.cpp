@@ -12,13 +12,13 @@ constexpr size_t kDepth = 32;  // inputs of a tile
 constexpr size_t kTileBytes = 1024;
 constexpr size_t kRows = 16;
 
-// Tiles 0 to 3: sums of up to four columns of tiles; 4: rows; 5: weights.
+// Tiles 0 to 3: sums of up to four columns of tiles; 4: rows; 5 and 6: weights, in turn.
 struct alignas(64) TileShapes {
   uint8_t palette = 1;
   uint8_t start_row = 0;
   uint8_t reserved[14] = {};
-  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64};
-  uint8_t rows[16] = {kRows, kRows, kRows, kRows, kRows, kRows};
+  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {kRows, kRows, kRows, kRows, kRows, kRows, kRows};
 };
 
 // In memory for good: GCC 12 believes that the instruction reads eight bytes of it.
@@ -88,11 +88,12 @@ struct Tiles {
   }
   template <int TILE>
   static void multiply(const std::byte* weights) {
-    _tile_loadd(5, weights, 64);
+    if constexpr (TILE % 2 == 0) _tile_loadd(5, weights, 64);
+    if constexpr (TILE % 2 == 1) _tile_loadd(6, weights, 64);
     if constexpr (TILE == 0) _tile_dpbf16ps(0, 4, 5);
-    if constexpr (TILE == 1) _tile_dpbf16ps(1, 4, 5);
+    if constexpr (TILE == 1) _tile_dpbf16ps(1, 4, 6);
     if constexpr (TILE == 2) _tile_dpbf16ps(2, 4, 5);
-    if constexpr (TILE == 3) _tile_dpbf16ps(3, 4, 5);
+    if constexpr (TILE == 3) _tile_dpbf16ps(3, 4, 6);
   }
 };
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "recommender/model.h"
+#include "recommender/prefixes.h"
 #include "recommender/search.h"
 #include "recommender/stages.h"
 
@@ -31,16 +32,12 @@ class EncodedUsers {
   EncodedUsers(const Model& model, const HistoryBatch& histories);
   size_t users() const { return memories_.size(); }
   const UserMemory& of(size_t user) const { return memories_[user]; }
+  const Model& model() const { return *model_; }  // that encoded them
 
  private:
+  const Model* model_;
   Slab slab_;
   std::vector<UserMemory> memories_;
-};
-
-struct PrefixBatch {
-  std::span<const int64_t> users;     // [P] rows of the memory
-  std::span<const int64_t> prefixes;  // [P, t] tokens
-  size_t tokens = 0;                  // t
 };
 
 class Recommender {

@@ -28,10 +28,12 @@ UserSearch::UserSearch(Carver& cut, const Model& model, const SearchPlan& plan)
 
 void UserSearch::run(const Context& context, const SearchPlan& plan, const History& history,
                      const UserFilter* filter, const UserResult& result) {
+  // Steps 4 and 5 of docs/architecture.md: the history, once.
   Carver cut(memory_);
   const UserMemory memory(cut, context.model, history.items.size());
   encoder_.encode(context, history, memory);
 
+  // Step 6: one level per turn.
   decoder_.begin();
   beams_[0] = Beam{{0, plan.catalog.base.items}, {0, plan.catalog.added.items}};
   alive_ = beams_[0].dead() ? 0 : 1;
@@ -43,6 +45,7 @@ void UserSearch::run(const Context& context, const SearchPlan& plan, const Histo
     if (decoder_.level() + 1 == context.shape().levels()) break;
     decoder_.grow(alive_, [&](size_t m) { return std::pair(beams_[m].parent, beams_[m].token); });
   }
+  // Step 7: the certificate, and single leaves.
   write(plan, result);
   context.lap(Stages::at(decoder_.level(), Stages::kTrie));
 }

@@ -224,6 +224,8 @@ def test_wrong_input_is_refused() -> None:
     world.catalog = other.catalog
     refuse("levels")
     memory = world.native.encode(other.item_vectors, good[0], np.array([0, 2]), None, 1)
+    with pytest.raises(ValueError, match="another recommender"):
+        native_of(world.model).decode(memory, np.array([0]), np.zeros((1, 1), np.int64), 1)
     with pytest.raises(ValueError, match="user 1 is not"):
         world.native.decode(memory, np.array([1]), np.zeros((1, 1), np.int64), 1)
     with pytest.raises(ValueError, match="token 4"):
