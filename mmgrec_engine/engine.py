@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from mmgrec_engine.catalog.filters import RankFilter
 from mmgrec_engine.catalog.ids import IdTable
 from mmgrec_engine.catalog.named_filters import NamedFilters
 from mmgrec_engine.catalog.state import CatalogState
-from mmgrec_engine.decoding.beam_search import SearchResult, beam_search
-from mmgrec_engine.decoding.exact import EXACT_LIMIT, exact_search
-from mmgrec_engine.errors import RequestError
+from mmgrec_engine.decoding.exact import EXACT_LIMIT
+from mmgrec_engine.decoding.searcher import Request, SearchResult
 from mmgrec_engine.live_items import LiveItems
 from mmgrec_engine.model_folder import ModelFolder, load_model_folder
-from mmgrec_engine.models.recommender import Recommender
-from mmgrec_engine.ops.backends import choose
-
-Ids = Sequence[Hashable]
+from mmgrec_engine.requests import (
+    Ids,
+    check_counts,
+    check_histories,
+    check_ids,
+    history_rows,
+    request_filters,
+)
+from mmgrec_engine.searchers import choose_searcher
 
 
 @dataclass(frozen=True)
@@ -49,16 +49,25 @@ class Recommendations:
 class Engine:
     """A loaded model that answers requests and takes edits; build it with `Engine.load`.
 
-    The backend of every op is chosen here, once. All methods may be called from many threads; a
+    What computes requests is chosen here, once. All methods may be called from many threads; a
     request uses the items as they were when it began.
     """
 
-    def __init__(self, folder: ModelFolder, backend: str | None = None) -> None:
-        self.model: Recommender = folder.model
+    def __init__(
+        self,
+        folder: ModelFolder,
+        *,
+        device: str = "cpu",
+        backend: str | None = None,
+        precision: str = "fp32",
+        threads: int | None = None,
+    ) -> None:
+        self.config = folder.config
         self.trie = folder.trie
         self.user_ids = IdTable("user", folder.users) if folder.users is not None else None
-        self.backend = choose("constrained_topk", backend)
-        self.model.use_backend(choose("relation_attention", backend))
+        self.searcher = choose_searcher(
+            folder, device=device, backend=backend, precision=precision, threads=threads
+        )
         self._live = LiveItems(folder)
         self._named = NamedFilters()
 
@@ -75,18 +84,34 @@ class Engine:
     @property
     def modalities(self) -> dict[str, int]:
         """Modalities that `insert` takes, with their widths; `ArtifactError` as of `insert`."""
-        return dict(self._live.tokenizer.config.modalities)
+        return self._live.modalities
 
     @classmethod
-    def load(cls, path: str | Path, *, backend: str | None = None) -> Engine:
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        device: str = "cpu",
+        backend: str | None = None,
+        precision: str = "fp32",
+        threads: int | None = None,
+    ) -> Engine:
         """Load an artifact.
 
         Parameters
         ----------
         path : path
             The folder that ``mmgrec train`` wrote.
+        device : {"cpu", "cuda"}
+            Where requests are computed.
         backend : str, optional
-            Force a backend ("reference", "native"); by default the best that runs here.
+            "native": the whole request in C++, without torch; the default on the CPU. "reference",
+            or another that `mmgrec doctor` names: the torch model.
+        precision : {"fp32", "bf16", "int8"}
+            Of the native backend's weights.
+        threads : int, optional
+            Over which the native backend spreads the users of a request; by default MMGREC_THREADS
+            or one per processor. 1 is best where many threads send requests.
 
         Raises
         ------
@@ -94,9 +119,17 @@ class Engine:
             The folder is missing, unfinished, damaged or from another version; or the edits in its
             ``catalog`` are, or were made to another artifact.
         BackendError
-            The backend is unknown or cannot run here.
+            The backend or device is unknown or cannot run here.
+        ConfigError
+            This processor or backend has not the precision.
         """
-        return cls(load_model_folder(Path(path)), backend)
+        return cls(
+            load_model_folder(Path(path)),
+            device=device,
+            backend=backend,
+            precision=precision,
+            threads=threads,
+        )
 
     def recommend(
         self,
@@ -150,30 +183,32 @@ class Engine:
             An empty history, an unknown item or filter, k, beam_width or exact_limit below 1,
             numbers that do not match.
         """
-        _check_counts(k=k, beam_width=beam_width, exact_limit=exact_limit)
-        _check_request(histories, users)
-        if len(histories) == 0:
-            return self._answer(self._live.state, _nothing(k, exact))
+        check_counts(k=k, beam_width=beam_width, exact_limit=exact_limit)
+        check_histories(histories, users)
         state = self._live.state  # the one that is used throughout
-        rows = [_history_rows(state, history, i) for i, history in enumerate(histories)]
-        filters = self._filters(state, rows, exclude_seen, allow, deny, where)
-        items, lengths = self._pad(rows)
-        with torch.no_grad():
-            memory = self.model.encode(
-                state.slots_of(items), lengths, self._user_rows(users), state.vectors
-            )
-        search = partial(exact_search, max_prefixes=exact_limit) if exact else beam_search
-        found = search(
-            self.model,
-            state.catalog,
-            state.nodes,
-            memory,
-            k=k,
-            beam_width=beam_width,
-            filters=filters,
-            backend=self.backend,
+        if len(histories) == 0:
+            return self._answer(state, SearchResult.of_nobody(k, exact))
+        rows = [history_rows(state, history, i) for i, history in enumerate(histories)]
+        filters = request_filters(
+            state,
+            self._named,
+            rows,
+            exclude_seen=exclude_seen,
+            allow=allow,
+            deny=deny,
+            where=where,
         )
-        return self._answer(state, found)
+        shown = [r[-self.config.max_history :] for r in rows]
+        request = Request(
+            state.slots_of(np.concatenate(shown)),
+            np.cumsum([0, *map(len, shown)]),
+            self._user_rows(users),
+            filters,
+            k,
+            beam_width,
+            exact_limit if exact else None,
+        )
+        return self._answer(state, self.searcher.search(state, request))
 
     def insert(
         self,
@@ -220,13 +255,13 @@ class Engine:
             Another process has these items open for writing, the disk is full, or the artifact was
             written by a version that did not keep its tokeniser.
         """
-        _check_ids(ids)
+        check_ids(ids)
         made = self._live.vectors_of(len(ids), features, present, vectors)
         return self._live.insert(ids, made, columns)
 
     def delete(self, ids: Ids) -> None:
         """Remove items, all or, where one is unknown, none. Errors as of `insert`."""
-        _check_ids(ids)
+        check_ids(ids)
         self._live.delete(ids)
 
     def replace(
@@ -241,7 +276,7 @@ class Engine:
 
         Ids and columns stay. Parameters and errors as of `insert`; ids are those of items.
         """
-        _check_ids(ids)
+        check_ids(ids)
         made = self._live.vectors_of(len(ids), features, present, vectors)
         return self._live.replace(ids, made)
 
@@ -266,7 +301,7 @@ class Engine:
         RequestError
             An unknown item, or a name that cannot be used in an expression.
         """
-        _check_ids(ids)
+        check_ids(ids)
         state = self._live.state
         self._named.set(name, state.ids.rows(ids, f"filter {name!r}"), state.num_rows)
 
@@ -278,94 +313,16 @@ class Engine:
         """Return the names of all sets."""
         return self._named.names()
 
-    def _filters(
-        self,
-        state: CatalogState,
-        seen: list[NDArray[np.int64]],
-        exclude_seen: bool,
-        allow: Ids | None,
-        deny: Ids | None,
-        where: str | None,
-    ) -> RankFilter | None:
-        if not exclude_seen and deny is None and allow is None and where is None:
-            return None
-        common = state.leaves(state.ids.rows(deny if deny is not None else [], "deny"))
-        per_user = [
-            np.concatenate([state.leaves(rows if exclude_seen else rows[:0]), common])
-            for rows in seen
-        ]
-        allowed = None
-        if allow is not None:
-            allowed = [state.leaves(state.ids.rows(allow, "allow"))] * len(seen)
-        named = None
-        if where is not None:
-            named = state.named_set(self._named.resolve(where, state.num_rows))
-        return RankFilter.from_lists(per_user, allowed, state.num_leaves, named=named)
-
-    def _pad(self, rows: list[NDArray[np.int64]]) -> tuple[NDArray[np.int64], Tensor]:
-        kept = [r[-self.model.config.max_history :] for r in rows]
-        lengths = np.array([len(r) for r in kept])
-        padded = np.zeros((len(kept), lengths.max()), np.int64)
-        for line, r in zip(padded, kept, strict=True):
-            line[: len(r)] = r
-        return padded, torch.from_numpy(lengths)
-
-    def _user_rows(self, users: Ids | None) -> Tensor | None:
+    def _user_rows(self, users: Ids | None) -> NDArray[np.int64] | None:
         if users is None or self.user_ids is None:
             return None
-        return torch.from_numpy(self.user_ids.rows_or_missing(users))
+        return self.user_ids.rows_or_missing(users)
 
     def _answer(self, state: CatalogState, found: SearchResult) -> Recommendations:
         return Recommendations(
-            state.ids.ids(state.rows_of(found.ranks.numpy())),
-            found.scores.numpy(),
-            found.certified.numpy(),
-            None if found.expanded is None else found.expanded.numpy(),
-            None if found.limit_hit is None else found.limit_hit.numpy(),
+            state.ids.ids(state.rows_of(found.ranks)),
+            found.scores,
+            found.certified,
+            found.expanded,
+            found.limit_hit,
         )
-
-
-def _history_rows(state: CatalogState, history: Ids, index: int) -> NDArray[np.int64]:
-    if len(history) == 0:
-        raise RequestError(
-            f"history {index} is empty",
-            allowed="at least one item",
-            remedy="give users without a history the most popular items instead",
-        )
-    rows = state.ids.rows(history, f"history {index}")
-    return rows[np.sort(np.unique(rows, return_index=True)[1])]
-
-
-def _check_counts(**counts: int) -> None:
-    for name, value in counts.items():
-        if value < 1:
-            raise RequestError(f"{name} is out of range", value=value, allowed="at least 1")
-
-
-def _check_ids(ids: Ids) -> None:
-    if isinstance(ids, str):
-        raise RequestError("ids is not a list of item ids", value=repr(ids), remedy="[id, id, ...]")
-
-
-def _check_request(histories: Sequence[Any], users: Sequence[Any] | None) -> None:
-    if isinstance(histories, str) or any(isinstance(history, str) for history in histories):
-        raise RequestError(
-            "histories is not a list of lists of item ids", remedy="recommend([[id, id, ...], ...])"
-        )
-    if users is not None and len(users) != len(histories):
-        raise RequestError(
-            "users and histories differ in number",
-            value=f"{len(users)} users, {len(histories)} histories",
-        )
-
-
-def _nothing(k: int, exact: bool) -> SearchResult:
-    ranks, nobody = torch.zeros(0, k, dtype=torch.int64), torch.zeros(0, dtype=torch.bool)
-    counts = ranks.new_zeros(0)
-    return SearchResult(
-        ranks,
-        torch.zeros(0, k),
-        certified=nobody,
-        expanded=counts if exact else None,
-        limit_hit=nobody if exact else None,
-    )

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from mmgrec_engine.artifact import Folder
 from mmgrec_engine.catalog.claim import catalog_exists, check_claim, claim
 from mmgrec_engine.catalog.edited_items import (
     as_new_ids,
+    checked_vectors,
     column_values,
     existing_rows,
     items_table,
@@ -28,13 +27,21 @@ from mmgrec_engine.catalog.item_payload import ItemPayload
 from mmgrec_engine.catalog.live import LiveCatalog
 from mmgrec_engine.catalog.nodes import NodeVectors
 from mmgrec_engine.catalog.snapshot import Snapshot
-from mmgrec_engine.catalog.state import CatalogState, base_leaves, rows_of_base
+from mmgrec_engine.catalog.state import CatalogState, Vectors, base_leaves, rows_of_base
 from mmgrec_engine.errors import ArtifactError, RequestError
-from mmgrec_engine.model_folder import CATALOG, ModelFolder, fingerprint, load_item_tokenizer
+from mmgrec_engine.model_folder import (
+    CATALOG,
+    ModelFolder,
+    fingerprint,
+    load_feature_encoder,
+    load_item_quantizer,
+    tokenizer_config,
+)
+from mmgrec_engine.models.item_quantizer import ItemQuantizer
 from mmgrec_engine.rec_ids.placement import place_new_items
 
 if TYPE_CHECKING:
-    from mmgrec_engine.models.item_tokenizer import Features, ItemTokenizer, Present
+    from mmgrec_engine.models.feature_encoder import FeatureEncoder, Features, Present
 
 RecIds = NDArray[np.int32]
 
@@ -60,17 +67,18 @@ class LiveItems:
 
     def __init__(self, folder: ModelFolder) -> None:
         self._folder = folder
-        self._vectors = folder.model.item_vectors
-        self._has_nodes = folder.model.config.node_vectors
+        self._vectors = folder.weights["item_vectors"]
+        self._has_nodes = folder.config.node_vectors
         self._tables = (
-            NodeVectors.of(folder.trie.codes(), self._vectors.numpy()) if self._has_nodes else None
+            NodeVectors.of(folder.trie.codes(), self._vectors) if self._has_nodes else None
         )
         self._lock = threading.Lock()  # of everything that edits change
         self._catalog: LiveCatalog | None = None
         self._sequence = 0
-        self._buffer = self._vectors[:0]
-        self._load_tokenizer = threading.Lock()
-        self._tokenizer: ItemTokenizer | None = None
+        self._buffer = np.zeros((0, self._vectors.shape[1]), np.float32)
+        self._loading = threading.Lock()
+        self._encoder: FeatureEncoder | None = None
+        self._quantizer: ItemQuantizer | None = None
         ids = IdTable("item", folder.items["item"])
         self.state = CatalogState(folder.trie, ids, self._vectors, nodes=self._tables)
         self._table = (self.state, folder.items)
@@ -91,34 +99,32 @@ class LiveItems:
         features: Features | None,
         present: Present | None,
         vectors: NDArray[np.floating[Any]] | None,
-    ) -> Tensor:
+    ) -> Vectors:
         """Return the vectors ``[n, D]`` of features, or check those that were given."""
-        from mmgrec_engine.models.item_tokenizer import check_vectors
-
         if vectors is not None:
-            return check_vectors(vectors, (count, self._vectors.shape[1]))
+            return checked_vectors("vectors", vectors, (count, self._vectors.shape[1]))
         if features is None:
             raise RequestError("nothing to make item vectors of", remedy="give features or vectors")
-        return self.tokenizer.vectors(features, present, count)
+        with self._loading:
+            if self._encoder is None:
+                self._encoder = load_feature_encoder(self._source)
+        return self._encoder.vectors(features, present, count)
 
     @property
-    def tokenizer(self) -> ItemTokenizer:
-        """The artifact's tokeniser, read when it is needed first."""
-        with self._load_tokenizer:
-            if self._tokenizer is None:
-                self._tokenizer = load_item_tokenizer(self._source)
-            return self._tokenizer
+    def modalities(self) -> dict[str, int]:
+        """Modalities of the items, with their widths."""
+        return dict(tokenizer_config(self._source).modalities)
 
     def insert(
         self,
         ids: Sequence[Hashable],
-        vectors: Tensor,
+        vectors: Vectors,
         columns: Mapping[str, Sequence[Any]] | None,
     ) -> RecIds:
         """Add items with vectors ``[n, D]``; return their Rec-IDs ``[n, T]``."""
         if len(ids) == 0:
             return self._no_rec_ids()
-        codes, choices = self.tokenizer.codes(vectors)
+        codes, choices = self._codes(vectors)
         values = column_values(columns, len(ids), self._folder.items)
         with self._lock:
             catalog = self._writable()
@@ -140,11 +146,11 @@ class LiveItems:
             catalog.delete(snapshot.codes(snapshot.lookup_ids(rows)))
             self._publish(self.state, catalog)
 
-    def replace(self, ids: Sequence[Hashable], vectors: Tensor) -> RecIds:
+    def replace(self, ids: Sequence[Hashable], vectors: Vectors) -> RecIds:
         """Give items other vectors ``[n, D]``, and Rec-IDs to match; return these ``[n, T]``."""
         if len(ids) == 0:
             return self._no_rec_ids()
-        codes, choices = self.tokenizer.codes(vectors)
+        codes, choices = self._codes(vectors)
         with self._lock:
             catalog = self._writable()
             state, snapshot = self.state, catalog.snapshot()
@@ -157,8 +163,8 @@ class LiveItems:
             columns = [state.columns.get(row, {}) for row in rows.tolist()]
             payloads = _payloads(state.ids.ids(rows).tolist(), vectors, columns)
             catalog.replace(old, rec_ids, payloads)
-            slots = torch.arange(state.num_rows) if state.slots is None else state.slots.clone()
-            slots[torch.from_numpy(rows)] = torch.arange(len(vectors)) + len(state.vectors)
+            slots = np.arange(state.num_rows) if state.slots is None else state.slots.copy()
+            slots[rows] = np.arange(len(vectors)) + len(state.vectors)
             moved = replace(state, vectors=self._stored(vectors), slots=slots)
             self._publish(moved, catalog, rows)
         return rec_ids
@@ -194,6 +200,12 @@ class LiveItems:
     def _path(self) -> Path:
         return self._source.path / CATALOG
 
+    def _codes(self, vectors: Vectors) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        with self._loading:
+            if self._quantizer is None:
+                self._quantizer = load_item_quantizer(self._source)
+        return self._quantizer.codes(vectors)
+
     def _no_rec_ids(self) -> RecIds:
         return np.zeros((0, self._folder.trie.num_levels), np.int32)
 
@@ -218,7 +230,8 @@ class LiveItems:
         base, snapshot = self._folder.trie.num_items, catalog.snapshot()
         if snapshot.level_sizes != self._folder.trie.level_sizes:
             raise ArtifactError(f"{self._path}: its level sizes are not the artifact's")
-        payloads = read_payloads(catalog, base, self._vectors.shape[1])
+        width = self._vectors.shape[1]
+        payloads = read_payloads(catalog, base, width)
         in_base = snapshot.ids(np.arange(base_leaves(snapshot))).astype(np.int64)
         # Never fewer than before: named filters know the rows that were. A base leaf may be gone,
         # and with it what was known of its item; its vector is then 0 wherever it is counted.
@@ -227,10 +240,9 @@ class LiveItems:
         given = [payloads[row].id if row in payloads else None for row in range(base, count)]
         vectors = self._vectors
         if count > base or payloads:
-            vectors = torch.cat([vectors, vectors.new_zeros(count - base, vectors.shape[1])])
+            vectors = np.concatenate([vectors, np.zeros_like(vectors, shape=(count - base, width))])
         if payloads:
-            rows = torch.tensor(list(payloads))
-            vectors[rows] = torch.from_numpy(np.stack([p.vector for p in payloads.values()]))
+            vectors[list(payloads)] = np.stack([p.vector for p in payloads.values()])
         state = CatalogState(
             snapshot,
             IdTable("item", self._folder.items["item"]).grown(given),
@@ -260,29 +272,29 @@ class LiveItems:
         )
         self._sequence = catalog.sequence
 
-    def _stored(self, more: Tensor) -> Tensor:
+    def _stored(self, more: Vectors) -> Vectors:
         """Return all vectors and more; earlier states share the memory up to their own end."""
         vectors = self.state.vectors
         count = len(vectors) + len(more)
-        if vectors.data_ptr() != self._buffer.data_ptr() or len(self._buffer) < count:
+        if vectors.base is not self._buffer or len(self._buffer) < count:
             room = max(count, len(vectors) * 5 // 4 + 1024)
-            self._buffer = vectors.new_empty(room, vectors.shape[1])
+            self._buffer = np.empty((room, vectors.shape[1]), np.float32)
             self._buffer[: len(vectors)] = vectors
         self._buffer[len(vectors) : count] = more
         return self._buffer[:count]
 
 
 def _payloads(
-    ids: Sequence[Hashable], vectors: Tensor, columns: Sequence[Mapping[str, Any]]
+    ids: Sequence[Hashable], vectors: Vectors, columns: Sequence[Mapping[str, Any]]
 ) -> list[bytes]:
-    items = zip(ids, vectors.numpy(), columns, strict=True)
+    items = zip(ids, vectors, columns, strict=True)
     return [ItemPayload(*item).to_bytes() for item in items]
 
 
 def _longer(
     state: CatalogState,
     ids: Sequence[Hashable],
-    vectors: Tensor,
+    vectors: Vectors,
     columns: Sequence[Mapping[str, Any]],
 ) -> CatalogState:
     """Return a state with new rows at the end; the last of all vectors are theirs."""
@@ -291,5 +303,5 @@ def _longer(
     )
     slots = state.slots
     if slots is not None:
-        slots = torch.cat([slots, torch.arange(len(state.vectors), len(vectors))])
+        slots = np.concatenate([slots, np.arange(len(state.vectors), len(vectors))])
     return replace(state, ids=state.ids.grown(ids), vectors=vectors, slots=slots)

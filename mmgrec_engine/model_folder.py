@@ -19,24 +19,36 @@ catalog/              the live catalogue, once items were edited (`catalog.live_
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from pydantic import ValidationError
-from torch import Tensor
 
 from mmgrec_engine.artifact import Folder, open_folder, write_folder
 from mmgrec_engine.catalog.trie import Trie
 from mmgrec_engine.errors import ArtifactError
-from mmgrec_engine.models.config import RecommenderConfig
-from mmgrec_engine.models.recommender import Recommender
-from mmgrec_engine.writers import read_tensors, write_json, write_table, write_tensors
+from mmgrec_engine.models.config import RecommenderConfig, TokenizerConfig
+from mmgrec_engine.models.item_quantizer import ItemQuantizer
+from mmgrec_engine.writers import (
+    read_arrays,
+    read_tensors,
+    write_arrays,
+    write_json,
+    write_table,
+    write_tensors,
+)
 
 if TYPE_CHECKING:
-    from mmgrec_engine.models.item_tokenizer import ItemTokenizer
+    from torch import Tensor
+
+    from mmgrec_engine.models.feature_encoder import FeatureEncoder
+    from mmgrec_engine.models.recommender import Recommender
 
 KIND = "model"
 CATALOG = "catalog"
@@ -45,17 +57,43 @@ CATALOG = "catalog"
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A servable model in memory.
+    """A servable model in memory, as arrays: serving on the CPU needs no torch.
 
-    ``items``: one row per leaf rank, column "item" with the external id. ``users``: external ids of
-    the user vectors, or None. ``source``: the folder it was read from, or None.
+    ``weights``: `models.recommender.Recommender.state_dict`, "item_vectors" ``[N, D]`` in leaf
+    order among them. ``items``: one row per leaf rank, column "item" with the external id.
+    ``users``: external ids of the user vectors, or None. ``source``: the folder it was read from,
+    or None.
     """
 
-    model: Recommender
+    config: RecommenderConfig
+    weights: Mapping[str, NDArray[np.float32]]
     trie: Trie
     items: pl.DataFrame
     users: pl.Series | None
     source: Folder | None = None
+
+    @classmethod
+    def of_model(
+        cls, model: Recommender, trie: Trie, items: pl.DataFrame, users: pl.Series | None
+    ) -> ModelFolder:
+        """Make one of a trained model; the arrays share the memory of a model on the CPU."""
+        weights = {name: x.detach().cpu().numpy() for name, x in model.state_dict().items()}
+        return cls(model.config, weights, trie, items, users)
+
+    def model(self) -> Recommender:
+        """Build the torch model, with weights of its own, for inference.
+
+        Raises
+        ------
+        ArtifactError
+            Configuration and weights do not fit together.
+        """
+        from mmgrec_engine.models.recommender import Recommender
+
+        try:
+            return Recommender.of_state(self.config, self.trie.level_sizes, self.weights)
+        except (KeyError, RuntimeError) as error:
+            raise _misfit(self.source, error) from error
 
 
 def save_model_folder(
@@ -79,18 +117,18 @@ def save_model_folder(
     quantizer, graph : mapping
         State of the tokeniser's two models.
     tokenizer : mapping
-        What rebuilds them: the fields of `models.item_tokenizer.TokenizerConfig`.
+        What rebuilds them: the fields of `models.config.TokenizerConfig`.
     metrics, provenance : mapping
         JSON-serialisable figures, and what made them (data set, preset, configuration, seed).
     """
     config = {
-        "recommender": folder.model.config.model_dump(),
-        "level_sizes": folder.model.level_sizes,
+        "recommender": folder.config.model_dump(),
+        "level_sizes": folder.trie.level_sizes,
         "tokenizer": dict(tokenizer),
         "provenance": dict(provenance),
     }
     writers = {
-        "model.safetensors": write_tensors(folder.model.state_dict()),
+        "model.safetensors": write_arrays(folder.weights),
         "codebooks.safetensors": write_tensors(quantizer),
         "graph.safetensors": write_tensors(graph),
         "trie.bin": folder.trie.save,
@@ -113,18 +151,18 @@ def load_model_folder(path: Path) -> ModelFolder:
     opened = open_folder(path, KIND)
     # Not verified: open_folder has compared the checksums of all files.
     trie = Trie.load(opened.file("trie.bin"))
-    model = _load_model(opened, trie)
+    config, weights = _read_recommender(opened, trie.level_sizes)
     items = pl.read_parquet(opened.file("items.parquet"))
     users = None
     if "users.parquet" in opened.files:
         users = pl.read_parquet(opened.file("users.parquet"))["user"]
-    if len(items) != trie.num_items or len(model.item_vectors) != trie.num_items:
+    if len(items) != trie.num_items or len(weights["item_vectors"]) != trie.num_items:
         raise ArtifactError(
             f"{path}: trie, items and item vectors differ in number",
-            value=f"{trie.num_items}, {len(items)}, {len(model.item_vectors)}",
+            value=f"{trie.num_items}, {len(items)}, {len(weights['item_vectors'])}",
             remedy="train again",
         )
-    return ModelFolder(model, trie, items, users, opened)
+    return ModelFolder(config, weights, trie, items, users, opened)
 
 
 def fingerprint(source: Folder) -> str:
@@ -134,34 +172,61 @@ def fingerprint(source: Folder) -> str:
     return hashlib.sha256("/".join(hashes).encode()).hexdigest()
 
 
-def load_item_tokenizer(source: Folder) -> ItemTokenizer:
-    """Read the tokeniser of an artifact that was opened before.
+def tokenizer_config(source: Folder) -> TokenizerConfig:
+    """Return the configuration of the tokeniser of an artifact that was opened before.
+
+    Raises
+    ------
+    ArtifactError
+        The artifact does not say how to rebuild it.
+    """
+    if "tokenizer" not in source.config:
+        raise ArtifactError(
+            f"{source.path} cannot take new items: it does not say how its tokeniser is rebuilt",
+            remedy="train again with this version of mmgrec",
+        )
+    with _fitting_tokenizer(source):
+        return TokenizerConfig.model_validate(source.config["tokenizer"])
+
+
+def load_item_quantizer(source: Folder) -> ItemQuantizer:
+    """Read the quantiser of an artifact that was opened before.
 
     Raises
     ------
     ArtifactError
         The artifact does not say how to rebuild it, or has changed or been damaged since.
     """
-    # Imports torch_geometric, which takes a while and is not needed to recommend.
-    from mmgrec_engine.models.item_tokenizer import ItemTokenizer, TokenizerConfig
+    config, opened = tokenizer_config(source), _opened_again(source)
+    with _fitting_tokenizer(source):
+        state = read_arrays(opened.file("codebooks.safetensors"))
+        return ItemQuantizer(config.quantizer, state, config.graph.width)
 
-    if "tokenizer" not in source.config:
-        raise ArtifactError(
-            f"{source.path} cannot take new items: it does not say how its tokeniser is rebuilt",
-            remedy="train again with this version of mmgrec",
-        )
+
+def load_feature_encoder(source: Folder) -> FeatureEncoder:
+    """Read the graph encoder of an artifact that was opened before; errors as of the quantiser."""
+    config, opened = tokenizer_config(source), _opened_again(source)
+    # Imports torch and torch_geometric, which take a while and are not needed to recommend.
+    from mmgrec_engine.models.feature_encoder import FeatureEncoder
+
+    with _fitting_tokenizer(source):
+        return FeatureEncoder(config, read_tensors(opened.file("graph.safetensors")))
+
+
+def _opened_again(source: Folder) -> Folder:
     opened = open_folder(source.path, KIND)
     if fingerprint(opened) != fingerprint(source):
         raise ArtifactError(
             f"{source.path} was written again since it was loaded", remedy="load it again"
         )
+    return opened
+
+
+@contextmanager
+def _fitting_tokenizer(source: Folder) -> Iterator[None]:
     try:
-        return ItemTokenizer(
-            TokenizerConfig.model_validate(opened.config["tokenizer"]),
-            read_tensors(opened.file("graph.safetensors")),
-            read_tensors(opened.file("codebooks.safetensors")),
-        )
-    except (ValidationError, KeyError, RuntimeError) as error:
+        yield
+    except (ValidationError, KeyError, ValueError, RuntimeError) as error:
         raise ArtifactError(
             f"{source.path}: its tokeniser's configuration and weights do not fit together",
             value=error,
@@ -169,21 +234,31 @@ def load_item_tokenizer(source: Folder) -> ItemTokenizer:
         ) from error
 
 
-def _load_model(opened: Folder, trie: Trie) -> Recommender:
-    state = read_tensors(opened.file("model.safetensors"))
+def _read_recommender(
+    opened: Folder, level_sizes: Sequence[int]
+) -> tuple[RecommenderConfig, dict[str, NDArray[np.float32]]]:
+    weights = read_arrays(opened.file("model.safetensors"))
     try:
         config = RecommenderConfig.model_validate(opened.config["recommender"])
-        known = state["user_vectors"] if len(state["user_vectors"]) else None
-        model = Recommender(config, opened.config["level_sizes"], state["item_vectors"], known)
-        model.load_state_dict(state)
-    except (ValidationError, KeyError, RuntimeError) as error:
-        raise ArtifactError(
-            f"{opened.path}: config.json and model.safetensors do not fit together", value=error
-        ) from error
-    if list(trie.level_sizes) != model.level_sizes:
+        trained_for = list(opened.config["level_sizes"])
+        for name in ("item_vectors", "user_vectors"):
+            if weights[name].ndim != 2:
+                raise ValueError(f"{name} has the shape {weights[name].shape}")
+    except (ValidationError, KeyError, ValueError) as error:
+        raise _misfit(opened, error) from error
+    if list(level_sizes) != trained_for:
         raise ArtifactError(
             f"{opened.path}: trie and model differ in level sizes",
-            value=list(trie.level_sizes),
-            allowed=str(model.level_sizes),
+            value=list(level_sizes),
+            allowed=str(trained_for),
         )
-    return model.eval().requires_grad_(False)
+    return config, weights
+
+
+def _misfit(source: Folder | None, error: Exception) -> ArtifactError:
+    where = "the model" if source is None else source.path
+    return ArtifactError(
+        f"{where}: config.json and model.safetensors do not fit together",
+        value=error,
+        remedy="train again",
+    )

@@ -1,16 +1,17 @@
 """All environment variables, in one typed table.
 
-==================  =========================================================  ==============
+==================  =========================================================  =================
 variable            meaning                                                    default
-==================  =========================================================  ==============
+==================  =========================================================  =================
 MMGREC_BACKEND      force one backend for every op that has it                 best available
-MMGREC_THREADS      threads of torch and of the native kernels                 torch's choice
+MMGREC_THREADS      threads of a native call, and of torch                     one per processor
 MMGREC_CACHE        folder for downloaded data                                 ~/.cache/mmgrec
-==================  =========================================================  ==============
+==================  =========================================================  =================
 """
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 
@@ -49,3 +50,13 @@ def settings() -> Settings:
             value=repr(first["input"]),
             remedy=f"set it right or unset {name}",
         ) from None
+
+
+def num_threads() -> int:
+    """Return how many threads a native call takes by default.
+
+    ::
+
+        MMGREC_THREADS, else one per processor that this process may run on
+    """
+    return settings().threads or len(os.sched_getaffinity(0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from mmgrec.data.dataset import Dataset
 from mmgrec_engine.engine import Engine
 from mmgrec_engine.errors import ArtifactError, BackendError, RequestError
+from mmgrec_engine.model_folder import load_model_folder
 
 HISTORIES = [["i01", "i03", "i05"], ["i00"], ["i02", "i39", "i10", "i12"]]
 
@@ -81,7 +83,7 @@ def test_order_and_repeats_in_a_history_do_not_matter(engine: Engine) -> None:
 
 def test_long_histories_are_cut_but_stay_excluded(engine: Engine, dataset: Dataset) -> None:
     history = dataset.items["item"].to_list()[:36]
-    assert len(history) > engine.model.config.max_history
+    assert len(history) > engine.config.max_history
     found = engine.recommend([history], k=4)
     assert sorted(found.items[0].tolist()) == dataset.items["item"].to_list()[36:]
 
@@ -134,6 +136,16 @@ def test_damaged_artifacts_are_refused(run_folder: Path, tmp_path: Path) -> None
             Engine.load(copy)
     with pytest.raises(ArtifactError, match="not a folder"):
         Engine.load(tmp_path / "none")
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_weights_that_do_not_fit_are_named(run_folder: Path, backend: str) -> None:
+    folder = load_model_folder(run_folder)
+    name = "decoder.layers.1.cross_kv.weight"
+    lacking = {n: w for n, w in folder.weights.items() if n != name}
+    for weights in (lacking, {**lacking, name: folder.weights[name][1:].copy()}):
+        with pytest.raises(ArtifactError, match=name):
+            Engine(replace(folder, weights=weights), backend=backend)
 
 
 def test_unknown_backend(run_folder: Path) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-import torch
 
 from mmgrec.data.dataset import Dataset
 from mmgrec.training.pipeline import Run, train_run
@@ -21,7 +20,6 @@ from mmgrec_engine.catalog.trie import Trie
 from mmgrec_engine.engine import Engine
 from mmgrec_engine.errors import ArtifactError, EditError, MMGRecError, RequestError
 from mmgrec_engine.model_folder import ModelFolder, load_model_folder
-from mmgrec_engine.models.recommender import Recommender
 from tests_shared import quiet_reporter, small_config
 
 EVEN, ODD = ["i02", "i06", "i10", "i14"], ["i03", "i07", "i11", "i15"]
@@ -89,12 +87,10 @@ def fresh(engine: Engine) -> Engine:
     codes, rows = snapshot.codes(), snapshot.ids().astype(np.int64)
     trie, order = Trie.build(codes, snapshot.level_sizes)
     assert order.tolist() == list(range(len(order)))  # they came in leaf order
-    old = engine.model
-    model = Recommender(old.config, old.level_sizes, state.vectors[state.slots_of(rows)])
-    weights = {n: p for n, p in old.state_dict().items() if n != "item_vectors"}
-    model.load_state_dict(weights, strict=False)
+    artifact = engine._live._folder
+    weights = {**artifact.weights, "item_vectors": state.vectors[state.slots_of(rows)]}
     items = pl.DataFrame({"item": state.ids.ids(rows).tolist()})
-    return Engine(ModelFolder(model.eval().requires_grad_(False), trie, items, None))
+    return Engine(ModelFolder(artifact.config, weights, trie, items, None))
 
 
 def test_a_new_item_is_recommended_at_once_to_those_who_like_its_kind(engine: Engine) -> None:
@@ -166,7 +162,7 @@ def test_an_item_that_returns_to_its_base_leaf_has_its_new_vector(engine: Engine
         vectors = rng.normal(size=(3, width)).astype(np.float32)
         engine.replace(["i04", "i05", "i06"], vectors=vectors)
     rows = engine.item_ids.rows(["i04"], "test")
-    engine.replace(["i04"], vectors=live._vectors[rows].numpy() * 1.01)
+    engine.replace(["i04"], vectors=live._vectors[rows] * 1.01)
     state = live.state
     assert state.leaves_or_gone(rows)[0] < base_leaves(state.catalog)
     assert_same(scores(engine, [ODD, EVEN]), scores(fresh(engine), [ODD, EVEN]))
@@ -175,13 +171,9 @@ def test_an_item_that_returns_to_its_base_leaf_has_its_new_vector(engine: Engine
 @pytest.mark.parametrize("normalise", ["catalogue", "full"])
 def test_a_model_without_node_vectors_is_edited_alike(folder: Path, normalise: str) -> None:
     artifact = load_model_folder(folder)
-    config = artifact.model.config.model_copy(
-        update={"node_vectors": False, "normalise": normalise}
-    )
-    model = Recommender(config, artifact.model.level_sizes, artifact.model.item_vectors)
-    model.load_state_dict(artifact.model.state_dict(), strict=False)
-    model.eval().requires_grad_(False)
-    engine = edited(Engine(replace(artifact, model=model)))
+    config = artifact.config.model_copy(update={"node_vectors": False, "normalise": normalise})
+    weights = {n: w for n, w in artifact.weights.items() if not n.startswith("head.query")}
+    engine = edited(Engine(replace(artifact, config=config, weights=weights)))
     found = scores(engine, [ODD, EVEN])
     assert_same(found, scores(fresh(engine), [ODD, EVEN]))
     engine.compact()
@@ -328,7 +320,7 @@ def test_items_may_lack_a_modality_or_bring_their_own_vector(engine: Engine) -> 
     rows = engine.item_ids.rows(["lacks", "bare"], "test")
     state = engine._live.state
     lacks, bare = state.vectors[state.slots_of(rows)]
-    assert torch.allclose(lacks, bare, atol=1e-6)
+    assert np.allclose(lacks, bare, atol=1e-6)
     own = np.ones((1, len(bare)), np.float32) / len(bare) ** 0.5
     engine.insert(["own"], vectors=own)
     assert len(scores(engine, [["own"]])[0]) == 44

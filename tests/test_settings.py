@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mmgrec_engine.errors import ConfigError
-from mmgrec_engine.settings import settings
+from mmgrec_engine.settings import num_threads, settings
 
 
 @pytest.fixture(autouse=True)
@@ -23,12 +24,13 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(f"MMGREC_{name}", raising=False)
     assert settings().backend is None
     assert settings().threads is None
+    assert num_threads() == len(os.sched_getaffinity(0))
 
 
 def test_values_are_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MMGREC_THREADS", "3")
     monkeypatch.setenv("MMGREC_CACHE", "/somewhere")
-    assert settings().threads == 3
+    assert settings().threads == num_threads() == 3
     assert settings().cache == Path("/somewhere")
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mmgrec_engine.catalog.item_payload import ItemPayload
 from mmgrec_engine.catalog.live import LiveCatalog
 from mmgrec_engine.catalog.state import CatalogState
-from mmgrec_engine.errors import ArtifactError, EditError
+from mmgrec_engine.errors import ArtifactError, EditError, RequestError
 
 Ints = NDArray[np.int64]
 
@@ -111,6 +111,41 @@ def column_values(
         for item, value in zip(values, series.to_list(), strict=True):
             item[name] = value
     return values
+
+
+def checked_vectors(
+    what: str,
+    values: NDArray[np.floating[Any]],
+    shape: tuple[int, int],
+    mask: NDArray[np.bool_] | None = None,
+) -> NDArray[np.float32]:
+    """Copy numbers ``[n, width]``; rows outside the mask become 0, whatever they hold.
+
+    Raises
+    ------
+    RequestError
+        Not a matrix of numbers, another shape, or not finite.
+    """
+    try:
+        array = np.array(values, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise RequestError(f"{what} is no matrix of numbers", value=error) from None
+    if array.shape != shape:
+        raise RequestError(
+            f"{what} has another shape than the items and the model need",
+            value=array.shape,
+            allowed=str(shape),
+        )
+    if mask is not None:
+        array[~mask] = 0
+    bad = ~np.isfinite(array).all(axis=1)
+    if bad.any():
+        raise RequestError(
+            f"{what} holds NaN or infinity",
+            value=f"row {int(bad.argmax())}",
+            allowed="finite numbers; rows of items that lack it are masked by `present`",
+        )
+    return array
 
 
 def read_payloads(catalog: LiveCatalog, base: int, width: int) -> dict[int, ItemPayload]:

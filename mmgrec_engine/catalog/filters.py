@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from mmgrec_engine import _native
 from mmgrec_engine.catalog.leaf_sets import LeafSet
 from mmgrec_engine.catalog.searchable import Searchable
 from mmgrec_engine.errors import RequestError
+from mmgrec_engine.settings import num_threads
 
 Ranks = NDArray[np.int64]
 
@@ -38,12 +38,12 @@ class RankLists:
         """
         offsets = np.cumsum([0, *(len(ranks) for ranks in lists)], dtype=np.int64)
         ranks = np.concatenate([*lists, np.zeros(0, np.int64)]).astype(np.int64, copy=False)
-        outside = np.flatnonzero((ranks < 0) | (ranks >= num_leaves))
-        if len(outside):
-            user = int(np.searchsorted(offsets, outside[0], side="right")) - 1
+        if ranks.min(initial=0) < 0 or ranks.max(initial=-1) >= num_leaves:
+            outside = int(np.argmax((ranks < 0) | (ranks >= num_leaves)))
+            user = int(np.searchsorted(offsets, outside, side="right")) - 1
             raise RequestError(
                 f"the filter of user {user} names a rank that is no item",
-                value=int(ranks[outside[0]]),
+                value=int(ranks[outside]),
                 allowed=f"0 to {num_leaves - 1}",
             )
         return cls(offsets, ranks)
@@ -141,7 +141,7 @@ class RankFilter:
         allowed[self.deny.of_user(user)] = False
         return allowed
 
-    def prepared(self, catalog: Searchable) -> _native.Filters:
+    def prepared(self, catalog: Searchable, threads: int | None = None) -> _native.Filters:
         """Return the form that the search wants; made once per catalogue, then kept.
 
         ::
@@ -162,7 +162,7 @@ class RankFilter:
                 None if allow is None else self.allow_all,
                 [(s.base.words, s.base.counts, s.added.words, s.added.counts) for s in self.sets],
                 self.set_of_user,
-                threads=torch.get_num_threads(),
+                threads=threads or num_threads(),
             )
             # The catalogue is kept as well, so that no other one can take over its id.
             known = self._prepared[id(catalog)] = (catalog, native)

@@ -69,12 +69,13 @@ class IdTable:
             An id is unknown; the message names the first, its place and the type of known ids.
         """
         try:
-            rows = np.fromiter((self._rows[i] for i in ids), np.int64, len(ids))
+            rows = np.fromiter(map(self._rows.__getitem__, ids), np.int64, len(ids))
         except (KeyError, TypeError):
             raise self._unknown(ids, where) from None
-        rows = self._as_of_this_table(rows)
-        if len(rows) and rows.min() < 0:
-            raise self._unknown(ids, where)
+        if rows.max(initial=-1) >= self._count:
+            rows = self._as_of_this_table(rows)
+            if rows.min() < 0:
+                raise self._unknown(ids, where)
         return rows
 
     def rows_or_missing(self, ids: Sequence[Hashable]) -> NDArray[np.int64]:

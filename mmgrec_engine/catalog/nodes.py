@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from mmgrec_engine.catalog.prefixes import PrefixTable, node_vectors
+
+Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -21,33 +21,33 @@ class NodeVectors:
     over the added leaves, ``removed_sums`` ``[removed + 1, D]`` over the removed base leaves.
     """
 
-    starts: tuple[Tensor, ...]
-    vectors: tuple[Tensor, ...]
-    added_sums: Tensor | None = None
-    removed_sums: Tensor | None = None
+    starts: tuple[NDArray[np.int64], ...]
+    vectors: tuple[Vectors, ...]
+    added_sums: NDArray[np.float64] | None = None
+    removed_sums: NDArray[np.float64] | None = None
 
     @classmethod
-    def of(cls, codes: NDArray[np.int32], item_vectors: NDArray[np.float32]) -> NodeVectors:
+    def of(cls, codes: NDArray[np.int32], item_vectors: Vectors) -> NodeVectors:
         """Average the item vectors ``[N, D]`` of a catalogue ``[N, T]``, both in leaf order."""
         table = PrefixTable.of(codes)
         return cls(
-            tuple(torch.from_numpy(level.starts) for level in table.levels),
-            tuple(torch.from_numpy(node_vectors(level, item_vectors)) for level in table.levels),
+            tuple(level.starts for level in table.levels),
+            tuple(node_vectors(level, item_vectors) for level in table.levels),
         )
 
-    def edited(self, added: Tensor, removed: Tensor) -> NodeVectors:
+    def edited(self, added: Vectors, removed: Vectors) -> NodeVectors:
         """Return the same tables for a catalogue with edits.
 
         Parameters
         ----------
-        added, removed : Tensor
+        added, removed : array
             Vectors ``[added, D]`` of the added leaves and ``[removed, D]`` of the removed base
             leaves, in leaf order. A removed leaf's is the one that the tables were made with.
         """
         return replace(self, added_sums=_running(added), removed_sums=_running(removed))
 
 
-def _running(vectors: Tensor) -> Tensor:
-    sums = torch.zeros(len(vectors) + 1, vectors.shape[1], dtype=torch.float64)
-    torch.cumsum(vectors, 0, dtype=torch.float64, out=sums[1:])
+def _running(vectors: Vectors) -> NDArray[np.float64]:
+    sums = np.zeros((len(vectors) + 1, vectors.shape[1]))
+    np.cumsum(vectors, 0, np.float64, out=sums[1:])
     return sums

@@ -44,7 +44,7 @@ def build_from_parquet(
     advance : callable, optional
         Called with the number of rows read since the last call, to report progress.
     threads : int, optional
-        Threads of the sort; by default as many as torch uses.
+        Threads of the sort; by default `settings.num_threads`.
 
     Returns
     -------

@@ -10,9 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from mmgrec_engine.catalog.filters import NamedSet
 from mmgrec_engine.catalog.ids import IdTable
@@ -25,6 +23,7 @@ MOST_NAMED_SETS = 64
 """Named filters that a state keeps laid out by leaf."""
 
 Ints = NDArray[np.int64]
+Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +43,8 @@ class CatalogState:
 
     catalog: Trie | Snapshot
     ids: IdTable
-    vectors: Tensor
-    slots: Tensor | None = None
+    vectors: Vectors
+    slots: Ints | None = None
     base_rows: Ints | None = None
     nodes: NodeVectors | None = None
     columns: dict[int, Mapping[str, Any]] = field(default_factory=dict)
@@ -61,10 +60,9 @@ class CatalogState:
         """Leaves of the catalogue, removed ones included."""
         return self.catalog.num_leaves
 
-    def slots_of(self, rows: Ints) -> Tensor:
+    def slots_of(self, rows: Ints) -> Ints:
         """Return which of ``vectors`` belong to rows of any shape."""
-        chosen = torch.from_numpy(rows)
-        return chosen if self.slots is None else self.slots[chosen]
+        return rows if self.slots is None else self.slots[rows]
 
     def leaves_or_gone(self, rows: Ints) -> Ints:
         """Return the leaves ``[n]`` of rows ``[n]``; -1 where the item is gone."""
@@ -121,7 +119,7 @@ class CatalogState:
         if node_vectors and tables is None:
             leaves = np.arange(base_leaves(catalog))
             in_order = vectors[: len(leaves)] if base_rows is None else vectors[base_rows]
-            tables = NodeVectors.of(catalog.codes(leaves), in_order.numpy())
+            tables = NodeVectors.of(catalog.codes(leaves), in_order)
         moved = replace(
             self, vectors=vectors, slots=None, base_rows=base_rows, nodes=tables, _named={}
         )
@@ -136,7 +134,7 @@ class CatalogState:
             removed = catalog.native.removed.astype(np.int64)
             gone = removed if self.base_rows is None else self.base_rows[removed]
             added = self.vectors[self.slots_of(added_rows(catalog))]
-            nodes = nodes.edited(added, self.vectors[torch.from_numpy(gone)])
+            nodes = nodes.edited(added, self.vectors[gone])
         return replace(self, catalog=catalog, nodes=nodes, _named={})
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from mmgrec_engine import _native
 from mmgrec_engine.errors import ArtifactError, DataError
+from mmgrec_engine.settings import num_threads
 
 
 class Trie:
@@ -100,13 +100,13 @@ class Trie:
             The file that the trie came from is damaged.
         """
         try:
-            self.native.verify(torch.get_num_threads())
+            self.native.verify(num_threads())
         except _native.DamagedFile as error:
             raise _damaged("the trie's file is damaged", error) from None
 
     def save(self, path: Path) -> None:
         """Write the trie to a file (`OSError` with the cause when it cannot be written)."""
-        self.native.save(str(path), torch.get_num_threads())
+        self.native.save(str(path), num_threads())
 
     @property
     def num_bytes(self) -> int:
@@ -197,7 +197,7 @@ class TrieBuilder:
         Parameters
         ----------
         threads : int, optional
-            By default as many as torch uses.
+            By default `settings.num_threads`.
         dense_levels : int, optional
             Levels that have offsets instead of a packed token per item (0, 1 or 2); by default two,
             or one where K0 K1 > 4 N + 65,536.
@@ -215,7 +215,7 @@ class TrieBuilder:
             Two rows have one Rec-ID.
         """
         try:
-            native, order = self._native.finish(threads or torch.get_num_threads(), dense_levels)
+            native, order = self._native.finish(threads or num_threads(), dense_levels)
         except ValueError as error:
             raise DataError(f"cannot build a trie: {error}") from None
         return Trie(native), order

@@ -1,11 +1,9 @@
-"""Constrained beam search: a beam is a contiguous range of leaf ranks, so every result is an item.
+"""Constrained beam search of a torch model: beams are ranges of leaf ranks, so results are items.
 
 Shapes: B users, M beams, T levels, K columns of a level.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,26 +12,10 @@ from mmgrec_engine.catalog.filters import RankFilter
 from mmgrec_engine.catalog.nodes import NodeVectors
 from mmgrec_engine.catalog.searchable import Searchable
 from mmgrec_engine.decoding.beams import start_beams
+from mmgrec_engine.decoding.searcher import SearchResult
 from mmgrec_engine.models.decoder import Memory
 from mmgrec_engine.models.recommender import Recommender
 from mmgrec_engine.ops.constrained_topk import Nodes
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """Best items per user, best first.
-
-    ``ranks`` ``[B, k]`` leaf ranks (added ones numbered after the base), -1 where fewer than k
-    items are allowed. ``scores`` ``[B, k]`` log-probabilities, -inf there. ``certified`` ``[B]``:
-    no item outside the result scores higher. Exact search only: ``expanded`` ``[B]`` prefixes
-    decoded; ``limit_hit`` ``[B]`` whether it gave up proving.
-    """
-
-    ranks: Tensor
-    scores: Tensor
-    certified: Tensor
-    expanded: Tensor | None = None
-    limit_hit: Tensor | None = None
 
 
 @torch.no_grad()
@@ -72,12 +54,12 @@ def beam_search(
     lengths = memory.lengths
     beams = start_beams(catalog, len(lengths), max(beam_width, k), filters, backend, lengths.device)
     for level in range(catalog.num_levels):
-        hidden = model.decoder(beams.prefixes, memory)[:, :, -1]
+        hidden = model.decoder(beams.prefixes.to(lengths.device), memory)[:, :, -1]
         nodes_here = nodes_of(model, nodes, level, hidden, memory)
         beams.step(model.head.logits(level, hidden), nodes_here, model.config.normalise)
     leaves, scores, best_pruned = beams.result()
     certified = scores[:, k - 1] >= best_pruned
-    return SearchResult(leaves[:, :k], scores[:, :k], certified)
+    return SearchResult(*(x.cpu().numpy() for x in (leaves[:, :k], scores[:, :k], certified)))
 
 
 def nodes_of(
@@ -88,6 +70,4 @@ def nodes_of(
     query = model.head.node_query(level, hidden, user)
     if query is None or nodes is None:
         return None
-    return Nodes(
-        query, nodes.vectors[level], nodes.starts[level], nodes.added_sums, nodes.removed_sums
-    )
+    return Nodes.of(query, nodes, level)

@@ -16,8 +16,9 @@ from torch import Tensor
 from mmgrec_engine import _native
 from mmgrec_engine.catalog.filters import RankFilter
 from mmgrec_engine.catalog.searchable import Searchable
+from mmgrec_engine.native_errors import named_errors
 from mmgrec_engine.ops.constrained_topk import Beams, Nodes, constrained_topk, node_arrays
-from mmgrec_engine.ops.native_call import array, named_errors
+from mmgrec_engine.ops.native_call import array
 
 Normalise = Literal["catalogue", "full"]
 
@@ -57,7 +58,10 @@ class NativeBeams:
         self, catalog: Searchable, users: int, width: int, filters: RankFilter | None
     ) -> None:
         self._native = _native.Beams(catalog.native, users, width)
-        self._native.begin(filters.prepared(catalog) if filters is not None else None)
+        prepared = None
+        if filters is not None:
+            prepared = filters.prepared(catalog, torch.get_num_threads())
+        self._native.begin(prepared)
 
     @property
     def prefixes(self) -> Tensor:

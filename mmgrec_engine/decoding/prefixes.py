@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 Scores = NDArray[np.float32]
+T = TypeVar("T", bound=np.generic)
 
 NO_PLACE = np.iinfo(np.int64).max
 """Place of an item that is not found yet: any item with any score comes before it."""
@@ -72,6 +74,39 @@ class Prefixes:
         """
         in_added = self.ranges[:, 3] > self.ranges[:, 2]
         return np.where(in_added, base_leaves + self.ranges[:, 2], self.ranges[:, 0])
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Prefixes of many users laid out as ``[R, M]``, every row of one user; the rest is padding.
+
+    ``users`` ``[R]``: whose row it is. ``row`` and ``column`` ``[P]``: where a prefix is; rows
+    ascend. ``width``: M.
+    """
+
+    users: Ints
+    row: Ints
+    column: Ints
+    width: int
+
+    @classmethod
+    def of(cls, user: Ints, most: int) -> Rows:
+        """Lay out prefixes of ``user`` ``[P]``, grouped by user, at most so many in a row."""
+        column = places(user) % most
+        first = column == 0
+        return cls(user[first], np.cumsum(first) - 1, column, int(column.max(initial=-1)) + 1)
+
+    def cut(self, begin: int, end: int) -> tuple[slice, Rows]:
+        """Return the prefixes of some rows, as a slice, and their layout."""
+        part = slice(*np.searchsorted(self.row, [begin, end]))
+        row, column = self.row[part] - begin, self.column[part]
+        return part, Rows(self.users[begin:end], row, column, int(column.max(initial=-1)) + 1)
+
+    def padded(self, values: NDArray[T]) -> NDArray[T]:
+        """Lay values ``[P, ...]`` out as ``[R, M, ...]``, zeros between them."""
+        laid = np.zeros((len(self.users), self.width, *values.shape[1:]), values.dtype)
+        laid[self.row, self.column] = values
+        return laid
 
 
 class BestItems:

@@ -1,4 +1,4 @@
-"""Shape of the recommender."""
+"""Shapes of the models; what reads them needs no torch."""
 
 from __future__ import annotations
 
@@ -30,3 +30,44 @@ class RecommenderConfig(BaseModel):
     node_vectors: bool = True
     normalise: Literal["catalogue", "full"] = "catalogue"
     user_vector: Literal["history", "graph"] = "history"
+
+
+class GraphEncoderConfig(BaseModel):
+    """Shape of the graph encoder."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    width: int = Field(default=64, ge=2)
+    layers: int = Field(default=2, ge=0, le=8)
+    propagation: Literal["graphsage", "lightgcn"] = "lightgcn"
+    free_share: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Share of an item's width that is a free CF embedding; 0 is the features-only variant."""
+
+
+class RQVAEConfig(BaseModel):
+    """Shape and loss of the quantiser.
+
+    ``method="rqkmeans"`` has no autoencoder: residual k-means on the item vectors themselves.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: Literal["rqvae", "rqkmeans"] = "rqvae"
+    codebook_size: int = Field(default=256, ge=2, le=65536)
+    semantic_levels: int = Field(default=2, ge=1, le=7)
+    latent: int = Field(default=32, ge=1)
+    hidden: int = Field(default=128, ge=1)
+    codebook_update: Literal["ema", "loss"] = "ema"
+    commitment: float = Field(default=0.25, ge=0.0)
+    ema_decay: float = Field(default=0.95, gt=0.0, lt=1.0)
+
+
+class TokenizerConfig(BaseModel):
+    """What rebuilds the two models. ``unit_vectors``: item vectors were scaled to length 1."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    graph: GraphEncoderConfig
+    quantizer: RQVAEConfig
+    modalities: dict[str, int]
+    unit_vectors: bool

@@ -4,28 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch_geometric.nn import LGConv, SAGEConv
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 from torch_geometric.utils import to_torch_csr_tensor
 
+from mmgrec_engine.models.config import GraphEncoderConfig
 from mmgrec_engine.models.fusion import Fusion
-
-
-class GraphEncoderConfig(BaseModel):
-    """Shape of the graph encoder."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    width: int = Field(default=64, ge=2)
-    layers: int = Field(default=2, ge=0, le=8)
-    propagation: Literal["graphsage", "lightgcn"] = "lightgcn"
-    free_share: float = Field(default=0.5, ge=0.0, le=1.0)
-    """Share of an item's width that is a free CF embedding; 0 is the features-only variant."""
 
 
 class Graph:

@@ -6,9 +6,11 @@ Items are leaf ranks throughout.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mmgrec_engine.models.catalog_softmax import CatalogSoftmax
@@ -63,6 +65,26 @@ class Recommender(nn.Module):
         self.encoder = Encoder(config, width)
         self.decoder = Decoder(config, level_sizes)
         self.head = Head(config, level_sizes, width)
+
+    @classmethod
+    def of_state(
+        cls,
+        config: RecommenderConfig,
+        level_sizes: Sequence[int],
+        state: Mapping[str, NDArray[np.float32]],
+    ) -> Recommender:
+        """Rebuild a trained model for inference from the arrays of its ``state_dict``.
+
+        Raises
+        ------
+        KeyError, RuntimeError
+            One is missing, or has another shape.
+        """
+        tensors = {name: torch.from_numpy(array) for name, array in state.items()}
+        known = tensors["user_vectors"] if len(tensors["user_vectors"]) else None
+        model = cls(config, level_sizes, tensors["item_vectors"], known)
+        model.load_state_dict(tensors)
+        return model.eval().requires_grad_(False)
 
     def use_backend(self, name: str) -> None:
         """Compute `relation_attention` with a backend of `mmgrec_engine.ops.backends.choose`."""

@@ -2,31 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from mmgrec_engine.models.config import RQVAEConfig
 from mmgrec_engine.ops.rq_assign import rq_assign
-
-
-class RQVAEConfig(BaseModel):
-    """Shape and loss of the quantiser.
-
-    ``method="rqkmeans"`` has no autoencoder: residual k-means on the item vectors themselves.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    method: Literal["rqvae", "rqkmeans"] = "rqvae"
-    codebook_size: int = Field(default=256, ge=2, le=65536)
-    semantic_levels: int = Field(default=2, ge=1, le=7)
-    latent: int = Field(default=32, ge=1)
-    hidden: int = Field(default=128, ge=1)
-    codebook_update: Literal["ema", "loss"] = "ema"
-    commitment: float = Field(default=0.25, ge=0.0)
-    ema_decay: float = Field(default=0.95, gt=0.0, lt=1.0)
 
 
 class RQVAE(nn.Module):

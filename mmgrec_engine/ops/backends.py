@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 
-import torch
-
 from mmgrec_engine import _native
 from mmgrec_engine.errors import BackendError
 from mmgrec_engine.settings import settings
@@ -131,7 +129,7 @@ def _triton_problem(device: str | None) -> str:
         return ""
     if device == "cpu":
         return "works on cuda tensors (or under TRITON_INTERPRET=1, for tests)"
-    return "" if torch.cuda.is_available() else "no GPU here"
+    return _gpu_problem()
 
 
 def _cuda_problem(device: str | None) -> str:
@@ -139,4 +137,10 @@ def _cuda_problem(device: str | None) -> str:
         return "built without CUDA: build with -C cmake.define.MMGREC_CUDA=ON where nvcc is"
     if device == "cpu":
         return "works on cuda tensors"
+    return _gpu_problem()
+
+
+def _gpu_problem() -> str:
+    import torch  # deferred: choosing on the CPU needs none
+
     return "" if torch.cuda.is_available() else "no GPU here"

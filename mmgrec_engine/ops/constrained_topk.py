@@ -15,11 +15,13 @@ from torch import Tensor
 
 from mmgrec_engine import _native
 from mmgrec_engine.catalog.filters import RankFilter
+from mmgrec_engine.catalog.nodes import NodeVectors
 from mmgrec_engine.catalog.searchable import Searchable
 from mmgrec_engine.catalog.trie import Trie
 from mmgrec_engine.errors import BackendError, ConfigError
+from mmgrec_engine.native_errors import named_errors
 from mmgrec_engine.ops.backends import OPS
-from mmgrec_engine.ops.native_call import array, named_errors
+from mmgrec_engine.ops.native_call import array
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,17 @@ class Nodes:
     starts: Tensor
     added_sums: Tensor | None = None
     removed_sums: Tensor | None = None
+
+    @classmethod
+    def of(cls, query: Tensor, tables: NodeVectors, level: int) -> Nodes:
+        """Return the node vectors of a level; they share the memory of its tables."""
+        sums = (tables.added_sums, tables.removed_sums)
+        return cls(
+            query,
+            torch.from_numpy(tables.vectors[level]),
+            torch.from_numpy(tables.starts[level]),
+            *(None if x is None else torch.from_numpy(x) for x in sums),
+        )
 
 
 @dataclass(frozen=True)
@@ -302,7 +315,7 @@ def _native_step(
             array(logits),
             normalise == "full",
             **node_arrays(nodes),
-            filters=filters.prepared(catalog) if filters else None,
+            filters=filters.prepared(catalog, torch.get_num_threads()) if filters else None,
             out_scores=array(scores),
             out_origin=array(origin),
             out_ranges=array(ranges),

@@ -16,8 +16,8 @@ from mmgrec_engine import _native
 from mmgrec_engine.catalog.filters import RankFilter
 from mmgrec_engine.catalog.searchable import Searchable
 from mmgrec_engine.errors import BackendError, ConfigError
+from mmgrec_engine.native_errors import named_errors
 from mmgrec_engine.ops.constrained_topk import Beams, BeamStep, Nodes
-from mmgrec_engine.ops.native_call import named_errors
 
 # The stub of a build without CUDA has none of these names.
 _device: Any = _native

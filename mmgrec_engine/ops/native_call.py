@@ -1,17 +1,14 @@
-"""Calling the C++ core: tensors as arrays, its errors as ours, the caller's thread count."""
+"""Calling the C++ core with tensors: as arrays, and only those that it can read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmgrec_engine import _native
-from mmgrec_engine.errors import ArtifactError, ConfigError
+from mmgrec_engine.errors import ConfigError
 
 
 def array(tensor: Tensor) -> NDArray[Any]:
@@ -55,16 +52,3 @@ def check_float32(op: str, *tensors: Tensor) -> None:
                 allowed="float32 on the CPU",
                 remedy='convert it, or take backend="reference"',
             )
-
-
-@contextmanager
-def named_errors(op: str) -> Iterator[None]:
-    """Turn what the core refuses into a `ConfigError` or `ArtifactError` that names the op."""
-    try:
-        yield
-    except _native.DamagedFile as error:
-        raise ArtifactError(
-            f"{op}: {error}", remedy="restore the trie's file from a copy, or write it again"
-        ) from None
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{op}: {str(error).splitlines()[0]}") from None

@@ -11,13 +11,8 @@ import torch
 from torch import Tensor
 
 from mmgrec_engine import _native
-from mmgrec_engine.ops.native_call import (
-    array,
-    check_float32,
-    named_errors,
-    needs_registered_op,
-    rows,
-)
+from mmgrec_engine.native_errors import named_errors
+from mmgrec_engine.ops.native_call import array, check_float32, needs_registered_op, rows
 from mmgrec_engine.ops.relation_attention import relation_weights
 
 

@@ -12,13 +12,8 @@ from torch import Tensor
 
 from mmgrec_engine import _native
 from mmgrec_engine.errors import BackendError, ConfigError
-from mmgrec_engine.ops.native_call import (
-    array,
-    check_float32,
-    named_errors,
-    needs_registered_op,
-    rows,
-)
+from mmgrec_engine.native_errors import named_errors
+from mmgrec_engine.ops.native_call import array, check_float32, needs_registered_op, rows
 from mmgrec_engine.ops.work import Work
 
 BACKENDS = ("native", "triton", "reference")

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edited_catalogue import edited, running_sums
+from edited_catalogue import edited
 from mmgrec_engine.catalog.filters import RankFilter
 from mmgrec_engine.catalog.nodes import NodeVectors
 from recommender_world import TOLERANCE, World, make_model, make_world, native_of, offsets_of
@@ -89,12 +89,7 @@ def test_an_edited_catalogue(node_vectors: bool, normalise: str) -> None:
             of_base = NodeVectors.of(snapshot.codes(ranks), made.vectors[snapshot.ids(ranks)])
             added = snapshot.ids(np.arange(base, snapshot.num_leaves))
             removed = snapshot.ids(native.removed.astype(np.int64))
-            nodes = NodeVectors(
-                of_base.starts,
-                of_base.vectors,
-                running_sums(made.vectors[added]),
-                running_sums(made.vectors[removed]),
-            )
+            nodes = of_base.edited(made.vectors[added], made.vectors[removed])
         model = make_model(
             sizes, made.vectors[:base], 7, node_vectors=node_vectors, normalise=normalise, **SMALL
         )

@@ -72,7 +72,7 @@ def walk(
         nodes = None
         if with_nodes:
             query = torch.randn(*shape, 5)
-            nodes = Nodes(query, tables.vectors[level], tables.starts[level])
+            nodes = Nodes.of(query, tables, level)
         logits = torch.randn(*shape, trie.level_sizes[level])
         reference, native = (
             constrained_topk(

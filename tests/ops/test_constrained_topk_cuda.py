@@ -57,7 +57,7 @@ def test_cuda_equals_native(
         nodes = gpu_nodes = None
         if with_nodes:
             query = torch.randn(*beams.lo.shape, 5)
-            nodes = Nodes(query, tables.vectors[level], tables.starts[level])
+            nodes = Nodes.of(query, tables, level)
             gpu_nodes = Nodes(query.cuda(), nodes.vectors.cuda(), nodes.starts.cuda())
         expected = constrained_topk(
             trie, level, beams, logits, width, nodes=nodes, normalise=normalise

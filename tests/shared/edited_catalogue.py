@@ -77,21 +77,9 @@ class Edited:
         added = self.snapshot.ids(np.arange(base, self.snapshot.num_leaves))
         removed = self.snapshot.ids(native.removed.astype(np.int64))
         return (
-            Nodes(
-                query,
-                of_base.vectors[level],
-                of_base.starts[level],
-                running_sums(self.vectors[added]),
-                running_sums(self.vectors[removed]),
-            ),
-            Nodes(query, of_trie.vectors[level], of_trie.starts[level]),
+            Nodes.of(query, of_base.edited(self.vectors[added], self.vectors[removed]), level),
+            Nodes.of(query, of_trie, level),
         )
-
-
-def running_sums(vectors: np.ndarray) -> torch.Tensor:
-    """``[n + 1, D]`` in float64."""
-    zero = np.zeros((1, WIDTH))
-    return torch.from_numpy(np.concatenate([zero, np.cumsum(vectors, axis=0, dtype=np.float64)]))
 
 
 @contextmanager

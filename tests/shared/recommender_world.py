@@ -18,7 +18,8 @@ from mmgrec_engine.catalog.filters import RankFilter
 from mmgrec_engine.catalog.nodes import NodeVectors
 from mmgrec_engine.catalog.searchable import Searchable
 from mmgrec_engine.catalog.trie import Trie
-from mmgrec_engine.decoding.beam_search import SearchResult, beam_search
+from mmgrec_engine.decoding.beam_search import beam_search
+from mmgrec_engine.decoding.searcher import SearchResult
 from mmgrec_engine.models.config import RecommenderConfig
 from mmgrec_engine.models.decoder import Memory
 from mmgrec_engine.models.recommender import Recommender
@@ -50,12 +51,8 @@ class World:
         """Node tables as the binding takes them."""
         if self.nodes is None:
             return None
-        sums = (self.nodes.added_sums, self.nodes.removed_sums)
-        return (
-            [table.numpy() for table in self.nodes.vectors],
-            [starts.numpy() for starts in self.nodes.starts],
-            *(None if s is None else s.numpy() for s in sums),
-        )
+        nodes = self.nodes
+        return [*nodes.vectors], [*nodes.starts], nodes.added_sums, nodes.removed_sums
 
     def recommend(
         self,
@@ -127,7 +124,7 @@ def same_results(
     expected: SearchResult,
 ) -> None:
     """Hold results against torch's, as the docstring above says."""
-    wanted, wanted_scores = expected.ranks.numpy(), expected.scores.numpy()
+    wanted, wanted_scores = expected.ranks, expected.scores
     np.testing.assert_allclose(scores, wanted_scores, atol=TOLERANCE, rtol=1e-5)
     assert np.array_equal(leaves < 0, wanted < 0)
     for user in range(len(leaves)):
@@ -137,7 +134,7 @@ def same_results(
             # An item that the other search cut off can only tie with its last one.
             wanted_score = score_of.get(leaf, wanted_scores[user, -1])
             assert leaf < 0 or abs(wanted_score - score) < TOLERANCE + 1e-5 * abs(score)
-    assert np.array_equal(certified, expected.certified.numpy())
+    assert np.array_equal(certified, expected.certified)
 
 
 def native_of(model: Recommender, precision: str = "fp32") -> Any:  # noqa: ANN401 - a class of the core

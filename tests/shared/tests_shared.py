@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +17,13 @@ from mmgrec.training.presets import TrainConfig
 from mmgrec.training.quantizer import QuantizerTraining
 from mmgrec.training.recommender import RecommenderTraining
 from mmgrec.training.reporter import Reporter
+from mmgrec_engine.catalog.filters import RankFilter
 from mmgrec_engine.catalog.nodes import NodeVectors
 from mmgrec_engine.catalog.trie import Trie
-from mmgrec_engine.decoding.beam_search import SearchResult, beam_search
-from mmgrec_engine.decoding.exact import exact_search
+from mmgrec_engine.decoding.beam_search import beam_search
+from mmgrec_engine.decoding.exact import EXACT_LIMIT, exact_search
+from mmgrec_engine.decoding.searcher import SearchResult
+from mmgrec_engine.decoding.torch_search import TorchExpander
 from mmgrec_engine.models.catalog_softmax import CatalogSoftmax
 from mmgrec_engine.models.config import RecommenderConfig
 from mmgrec_engine.models.decoder import Memory
@@ -139,18 +141,33 @@ class SearchWorld:
             )
         self.scores = flat_scores.view(3, n)
 
-    def search(self, k: int, beam_width: int, **options: object) -> SearchResult:
-        """Beam search."""
-        return self._run(beam_search, k, beam_width, options)
-
-    def exact(self, k: int, beam_width: int, **options: object) -> SearchResult:
-        """Exact search."""
-        return self._run(exact_search, k, beam_width, options)
-
-    def _run(
-        self, search: Callable[..., SearchResult], k: int, width: int, options: dict[str, object]
+    def search(
+        self,
+        k: int,
+        beam_width: int,
+        filters: RankFilter | None = None,
+        backend: str = "native",
     ) -> SearchResult:
-        found: SearchResult = search(
-            self.model, self.trie, self.nodes, self.memory, k=k, beam_width=width, **options
+        """Beam search."""
+        return beam_search(
+            self.model,
+            self.trie,
+            self.nodes,
+            self.memory,
+            k=k,
+            beam_width=beam_width,
+            filters=filters,
+            backend=backend,
         )
-        return found
+
+    def exact(
+        self,
+        k: int,
+        beam_width: int,
+        filters: RankFilter | None = None,
+        backend: str = "native",
+        max_prefixes: int = EXACT_LIMIT,
+    ) -> SearchResult:
+        """Exact search."""
+        expander = TorchExpander(self.model, self.trie, self.nodes, self.memory, filters, backend)
+        return exact_search(expander, k=k, beam_width=beam_width, max_prefixes=max_prefixes)

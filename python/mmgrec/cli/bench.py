@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from mmgrec.cli.output import HUMAN, print_json, print_table
-from mmgrec.cli.runs import JsonOption, RunArgument, set_threads
+from mmgrec.cli.runs import JsonOption, RunArgument, load_engine, set_threads
 
 USERS, LIMIT = 512, 20_000
 """Of the report on certificates: test users, and prefixes decoded per user at most."""
@@ -97,6 +97,5 @@ def certificates(
 def _certificates(run: Path, users: int, limit: int, tell: Callable[[str], None]) -> dict[str, Any]:
     from mmgrec.data.dataset import Dataset
     from mmgrec.profiling.certificates import bench_certificates
-    from mmgrec_engine.engine import Engine
 
-    return bench_certificates(Engine.load(run), Dataset.load(run / "dataset"), users, limit, tell)
+    return bench_certificates(load_engine(run), Dataset.load(run / "dataset"), users, limit, tell)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mmgrec.cli.output import print_json, print_table
-from mmgrec.cli.runs import JsonOption, RunArgument, set_threads
+from mmgrec.cli.runs import JsonOption, RunArgument, load_engine
 from mmgrec_engine.errors import ConfigError
 
 SPLITS = {"valid": 1, "test": 2}
@@ -22,15 +22,13 @@ def evaluate(
     """Measure a run on held-out items: full catalogue, training items excluded."""
     if split not in SPLITS:
         raise ConfigError("unknown split", value=split, allowed=", ".join(SPLITS))
-    set_threads()
     from mmgrec.data.dataset import Dataset, Split
     from mmgrec.evaluation.engine_rank import engine_rank
     from mmgrec.evaluation.protocol import evaluate as measure
     from mmgrec.evaluation.protocol import evaluation_table
-    from mmgrec_engine.engine import Engine
 
     dataset = Dataset.load(run / "dataset")
-    rank = engine_rank(Engine.load(run), dataset, beam_width)
+    rank = engine_rank(load_engine(run), dataset, beam_width)
     figures = measure(dataset, Split(SPLITS[split]), rank)
     if json:
         print_json(figures)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmgrec.cli.output import print_json, print_table
-from mmgrec.cli.runs import JsonOption, RunArgument, set_threads
+from mmgrec.cli.runs import JsonOption, RunArgument, load_engine
 from mmgrec_engine.errors import RequestError
 
 if TYPE_CHECKING:
@@ -37,10 +37,7 @@ def recommend(
     """Recommend items, titles included; what a user has seen is left out."""
     if not user and not history:
         raise RequestError("nobody to recommend to", remedy="give --user or --history")
-    set_threads()
-    from mmgrec_engine.engine import Engine
-
-    engine = Engine.load(run)
+    engine = load_engine(run)
     names, users, histories = _known_users(run, user or [])
     for text in history or []:
         names.append(f"history {text}")

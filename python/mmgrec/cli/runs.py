@@ -14,6 +14,7 @@ from mmgrec_engine.errors import ConfigError
 if TYPE_CHECKING:
     from mmgrec.training.pipeline import Run
     from mmgrec.training.reporter import Reporter
+    from mmgrec_engine.engine import Engine
 
 DataArgument = Annotated[Path, typer.Argument(help="Folder of the data set.")]
 RunArgument = Annotated[Path, typer.Argument(help="Folder of the run.")]
@@ -72,6 +73,16 @@ def _device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return name
+
+
+def load_engine(run: Path) -> Engine:
+    """Load a run's engine; torch is imported, and told its threads, only where it computes."""
+    from mmgrec_engine.engine import Engine
+
+    engine = Engine.load(run)
+    if engine.searcher.backend != "native":
+        set_threads()
+    return engine
 
 
 def set_threads() -> None:

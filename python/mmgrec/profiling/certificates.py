@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from rich.table import Table
 
@@ -128,7 +127,7 @@ def _row(
     engine: Engine, dataset: Dataset, width: int, limit: int, found: Comparison
 ) -> dict[str, Any]:
     beam, exact = np.median(found.beam_seconds), np.median(found.exact_seconds)
-    config = engine.model.config
+    config = engine.config
     return {
         "bench": "certificates",
         "case": {
@@ -143,8 +142,8 @@ def _row(
             "beam_width": width,
             "exact_limit": limit,
         },
-        "backend": engine.backend,
-        "threads": torch.get_num_threads(),
+        "backend": engine.searcher.backend,
+        "threads": engine.searcher.threads,
         "certified_share": float(found.certified.mean()),
         "right_share": float(found.right.mean()),
         "limit_share": float(found.limit_hit.mean()),

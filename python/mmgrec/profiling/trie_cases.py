@@ -119,7 +119,8 @@ class Step:
         rng = np.random.default_rng(2)
         codes = self._trie.codes() if popular else None
         beams = _native.Beams(self._trie.native, users, self._width)
-        beams.begin(self._filter.prepared(self._trie) if self._filter else None)
+        filters, threads = self._filter, torch.get_num_threads()
+        beams.begin(filters.prepared(self._trie, threads) if filters else None)
         for level in range(LEVEL):
             shape = (users, 1 if level == 0 else self._width, SIZES[level])
             logits = rng.standard_normal(shape, np.float32)

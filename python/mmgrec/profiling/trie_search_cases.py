@@ -77,7 +77,7 @@ class Search:
     def prepare_native(self) -> _native.Filters | None:
         """Prepare our filters."""
         filters = self._rank_filter()
-        return filters.prepared(self._trie) if filters else None
+        return filters.prepared(self._trie, torch.get_num_threads()) if filters else None
 
     def prepare_csr(self) -> list[Tensor] | None:
         """Find what a list leaves over, as a mask of the nodes of every level."""

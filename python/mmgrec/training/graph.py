@@ -15,7 +15,8 @@ from mmgrec.data.dataset import Dataset, Split
 from mmgrec.data.histories import Histories
 from mmgrec.training.loop import LoopConfig
 from mmgrec.training.validation import ndcg_at, spread
-from mmgrec_engine.models.graph_encoder import Graph, GraphEncoder, GraphEncoderConfig
+from mmgrec_engine.models.config import GraphEncoderConfig
+from mmgrec_engine.models.graph_encoder import Graph, GraphEncoder
 
 VALIDATION_USERS = 2048
 VALIDATION_K = 20

@@ -112,11 +112,11 @@ def train_run(run: Run, report: Reporter) -> None:
     )
     graph_users = config.recommender.user_vector == "graph"
     popularity = np.bincount(history.item_rows, minlength=run.dataset.num_items)
-    folder = ModelFolder(
-        model=stage.model.cpu(),
-        trie=catalogue.trie,
-        items=_item_table(run.dataset, catalogue, order, popularity),
-        users=run.dataset.users["user"] if graph_users else None,
+    folder = ModelFolder.of_model(
+        stage.model,
+        catalogue.trie,
+        _item_table(run.dataset, catalogue, order, popularity),
+        run.dataset.users["user"] if graph_users else None,
     )
     metrics = {
         "validation_ndcg@20": progress.best_score if progress.best_epoch >= 0 else None,

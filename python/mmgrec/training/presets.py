@@ -9,9 +9,7 @@ from mmgrec.training.loop import LoopConfig
 from mmgrec.training.quantizer import QuantizerTraining
 from mmgrec.training.recommender import RecommenderTraining
 from mmgrec_engine.errors import ConfigError
-from mmgrec_engine.models.config import RecommenderConfig
-from mmgrec_engine.models.graph_encoder import GraphEncoderConfig
-from mmgrec_engine.models.rqvae import RQVAEConfig
+from mmgrec_engine.models.config import GraphEncoderConfig, RecommenderConfig, RQVAEConfig
 
 
 class TrainConfig(BaseModel):

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from mmgrec.training.loop import LoopConfig
-from mmgrec_engine.models.rqvae import RQVAE, RQVAEConfig
+from mmgrec_engine.models.config import RQVAEConfig
+from mmgrec_engine.models.rqvae import RQVAE
 from mmgrec_engine.ops.backends import choose
 from mmgrec_engine.ops.rq_assign import Assignment
 from mmgrec_engine.rec_ids.assign import assign_catalogue

@@ -146,7 +146,7 @@ class RecommenderStage:
             beam_width=VALIDATION_K,
             filters=RankFilter.from_lists(seen, None, self.catalogue.trie.num_items),
         )
-        return found.ranks.cpu().numpy()
+        return found.ranks
 
     def _known(self, users: Tensor, generator: torch.Generator) -> Tensor | None:
         if self.model.config.user_vector == "history":

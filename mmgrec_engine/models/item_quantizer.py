@@ -1,0 +1,91 @@
+"""The trained quantiser at work on later items: item vectors to codes, without torch.
+
+Shapes: n items, D item-vector width, S semantic levels, K codewords of a level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmgrec_engine import _native
+from mmgrec_engine.models.config import RQVAEConfig
+from mmgrec_engine.native_errors import named_errors
+from mmgrec_engine.settings import num_threads
+
+Vectors = NDArray[np.float32]
+
+
+class ItemQuantizer:
+    """What `models.rqvae.RQVAE` does with a vector once it is trained.
+
+    Parameters
+    ----------
+    config : RQVAEConfig
+        Shape.
+    state : mapping
+        Arrays of its ``state_dict``: "codebooks" and, where it learns, the encoder's two layers.
+    width : int
+        D.
+
+    Raises
+    ------
+    KeyError, ValueError
+        An array is missing, or has another shape.
+    """
+
+    def __init__(self, config: RQVAEConfig, state: Mapping[str, Vectors], width: int) -> None:
+        self._layers: list[tuple[Vectors, Vectors]] = []
+        latent = width
+        if config.method == "rqvae":
+            latent = config.latent
+            sizes = [(config.hidden, width), (latent, config.hidden)]
+            for name, size in zip(("encoder.0", "encoder.2"), sizes, strict=True):
+                bias = _of_shape(state, f"{name}.bias", size[:1])
+                self._layers.append((_of_shape(state, f"{name}.weight", size), bias))
+        shape = (config.semantic_levels, config.codebook_size, latent)
+        self._codebooks = _of_shape(state, "codebooks", shape)
+
+    def codes(self, vectors: Vectors) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the semantic codes of item vectors ``[n, D]``, and what else the last could be.
+
+        Returns
+        -------
+        codes : array
+            ``[n, S]``.
+        last_choices : array
+            ``[n, K]`` codewords of the last level, nearest to the residual first; the first is the
+            item's own.
+        """
+        residual = np.ascontiguousarray(self._encoded(vectors))
+        count, levels = len(residual), len(self._codebooks)
+        codes = np.empty((count, levels), np.int64)
+        with named_errors("rq_assign"):
+            _native.rq_assign(
+                residual, self._codebooks, codes, np.empty(count, np.float32), None, num_threads()
+            )
+        for level, codebook in enumerate(self._codebooks[:-1]):
+            residual = residual - codebook[codes[:, level]]
+        choices = np.empty((count, self._codebooks.shape[1]), np.int64)
+        for row in range(count):  # one by one: the same whatever else is in the batch
+            distance = np.square(self._codebooks[-1] - residual[row]).sum(1)
+            distance[codes[row, -1]] = -1.0  # first, whatever the rounding
+            choices[row] = np.argsort(distance, kind="stable")
+        return codes, choices
+
+    def _encoded(self, vectors: Vectors) -> Vectors:
+        if not self._layers:
+            return vectors
+        (first, first_bias), (last, last_bias) = self._layers
+        hidden = np.maximum(vectors @ first.T + first_bias, 0)
+        encoded: Vectors = hidden @ last.T + last_bias
+        return encoded
+
+
+def _of_shape(state: Mapping[str, Vectors], name: str, shape: tuple[int, ...]) -> Vectors:
+    array = state[name]
+    if array.shape != shape:
+        raise ValueError(f"{name} has the shape {array.shape}, not {shape}")
+    return array
