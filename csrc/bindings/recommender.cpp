@@ -57,7 +57,9 @@ RecommenderShape shape_of(const nb::dict& from) {
   return shape;
 }
 
-std::unique_ptr<Recommender> make_recommender(const nb::dict& shape,
+using Settings = nb::typed<nb::dict, nb::str, nb::object>;
+
+std::unique_ptr<Recommender> make_recommender(const Settings& shape,
                                               const std::map<std::string, FloatArray>& arrays,
                                               const Vectors& item_vectors,
                                               const std::string& precision) {
