@@ -25,7 +25,6 @@ using namespace nanobind::literals;
 namespace mmgrec {
 namespace {
 
-using ShapeDict = nb::typed<nb::dict, nb::str, nb::object>;
 using FloatArray = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
 using Ids = In<int64_t, 1>;
 using Vectors = In<float, 2>;
@@ -37,12 +36,12 @@ using Found = std::tuple<nb::ndarray<nb::numpy, int64_t, nb::ndim<2>>,
 using StageRow = std::tuple<std::string, double, double, double>;
 
 template <class T>
-T setting(const ShapeDict& shape, const char* name) {
+T setting(const nb::dict& shape, const char* name) {
   require(shape.contains(name), (std::string("the shape lacks ") + name).c_str());
   return nb::cast<T>(shape[name]);
 }
 
-RecommenderShape shape_of(const ShapeDict& from) {
+RecommenderShape shape_of(const nb::dict& from) {
   RecommenderShape shape;
   shape.width = setting<size_t>(from, "width");
   shape.item_width = setting<size_t>(from, "item_width");
@@ -58,7 +57,9 @@ RecommenderShape shape_of(const ShapeDict& from) {
   return shape;
 }
 
-std::unique_ptr<Recommender> make_recommender(const ShapeDict& shape,
+using Settings = nb::typed<nb::dict, nb::str, nb::object>;
+
+std::unique_ptr<Recommender> make_recommender(const Settings& shape,
                                               const std::map<std::string, FloatArray>& arrays,
                                               const Vectors& item_vectors,
                                               const std::string& precision) {
