@@ -19,6 +19,7 @@ from mmgrec_engine.catalog.nodes import NodeVectors
 from mmgrec_engine.catalog.state import CatalogState
 from mmgrec_engine.decoding.searcher import Request, Searcher, SearchResult
 from mmgrec_engine.decoding.torch_search import TorchSearcher
+from mmgrec_engine.engine import Engine
 from mmgrec_engine.errors import BackendError, ConfigError
 from mmgrec_engine.model_folder import ModelFolder, load_model_folder
 from mmgrec_engine.models.config import RecommenderConfig
@@ -128,6 +129,19 @@ def test_exact_searches_give_the_same(folder: ModelFolder) -> None:
         assert found.certified.all()
         assert found.expanded is not None
         assert (found.expanded > 0).all()
+
+
+def test_known_users_are_shown_by_their_vectors(run_folder: Path) -> None:
+    folder = FOLDERS["graph users"](run_folder)
+    engines = [Engine(folder), Engine(folder, backend="reference")]
+    scores = []
+    for users in ([3], [99], None):  # the second is unknown
+        native, reference = (e.recommend([[0, 7, 9]], users=users, k=6) for e in engines)
+        assert native.items.tolist() == reference.items.tolist()
+        np.testing.assert_allclose(native.scores, reference.scores, atol=TOLERANCE)
+        scores.append(native.scores)
+    assert np.array_equal(scores[1], scores[2])
+    assert np.abs(scores[0] - scores[1]).max() > 0.01
 
 
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
