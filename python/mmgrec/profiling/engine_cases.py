@@ -1,0 +1,49 @@
+"""Whole requests: `engine_latency` one user at a time, `engine_batch` many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from mmgrec.profiling.cases import Case
+from mmgrec.profiling.engine_hf import INSTALLED
+from mmgrec.profiling.engine_work import request_work
+from mmgrec.profiling.engine_world import LENGTH, SIZES, K, World, common_share
+
+WIDTHS = (10, 20, 50)
+BATCH = 64
+AGREEMENT = 0.99
+"""Share of results that two implementations must have in common: rounding swaps near ties."""
+
+
+def engine_cases(world: World) -> Iterator[Callable[[], Case]]:
+    """Yield the makers of a catalogue's cases."""
+    for users in (1, BATCH):
+        for width in WIDTHS:
+            yield partial(engine_case, world, users, width)
+
+
+def engine_case(world: World, users: int, width: int) -> Case:
+    """Make the case of one batch size and beam width."""
+    ours = {"native": world.native(users, width)}
+    baselines: dict[str, Callable[[], object]] = {"torch": world.torch(users, width)}
+    if INSTALLED:
+        baselines["hf_generate"] = world.generate(users, width)
+    return Case(
+        bench="engine_latency" if users == 1 else "engine_batch",
+        shape={"N": world.items, "B": users, "M": width, "L": LENGTH, "k": K},
+        ours=dict(ours),
+        baselines=baselines,
+        check=partial(check, world, users, width),
+        work=request_work(world.model.config, world.vectors.shape[1], SIZES, LENGTH, width, users),
+        items=users,
+    )
+
+
+def check(world: World, users: int, width: int) -> None:
+    """Raise where our results differ from torch's, or Hugging Face generates no items."""
+    common = common_share(world.native(users, width)(), world.torch(users, width)())
+    if common < AGREEMENT:
+        raise AssertionError(f"native and torch have {common:.1%} of the results in common only")
+    if INSTALLED and (world.generate(users, width)() < 0).any():
+        raise AssertionError("generate made a tuple that is no item")

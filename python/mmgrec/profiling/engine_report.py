@@ -1,0 +1,111 @@
+"""`mmgrec bench engine`: whole requests beside the alternatives, in one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rich.table import Table
+
+from mmgrec.profiling.cases import run_case
+from mmgrec.profiling.engine_cases import engine_cases
+from mmgrec.profiling.engine_world import World
+from mmgrec.profiling.environment import machine
+from mmgrec.profiling.growth_cases import growth_rows
+from mmgrec.profiling.roof import Roof, begin_bench
+
+SMALLEST = 10**4
+
+
+def bench_engine(largest: int, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Benchmark requests on catalogues of 10^4, 10^5, ... up to ``largest`` items.
+
+    Parameters
+    ----------
+    largest : int
+        Items of the largest catalogue; 10^7 take 9 GB of memory, most of it the baselines'.
+    tell : callable
+        Gets the name of each case before it runs.
+
+    Returns
+    -------
+    dict
+        ``machine``, ``roof`` and ``rows``.
+    """
+    counts, roof = begin_bench(tell)
+    rows = []
+    for items in _sizes(largest):
+        tell(f"a catalogue of {items:,} items")
+        world = World(items)
+        rows += [*_rows(world, counts, roof, tell), *growth_rows(world, tell)]
+    return {"machine": machine(), "roof": roof.as_json(), "rows": rows}
+
+
+def _sizes(largest: int) -> list[int]:
+    sizes = [SMALLEST]
+    while sizes[-1] * 10 <= largest:
+        sizes.append(sizes[-1] * 10)
+    return sizes
+
+
+def _rows(
+    world: World, counts: tuple[int, ...], roof: Roof, tell: Callable[[str], None]
+) -> Iterator[dict[str, Any]]:
+    for make in engine_cases(world):
+        case = make()
+        tell(case.title)
+        # One user is one unit of work: further threads have nothing to do.
+        yield from run_case(case, counts if case.items > 1 else counts[:1], roof)
+
+
+def engine_tables(report: dict[str, Any]) -> Iterator[Table]:
+    """Lay out requests per batch size, then growth."""
+    for bench in ("engine_latency", "engine_batch"):
+        yield _requests(bench, [row for row in report["rows"] if row["bench"] == bench])
+    yield _growth([row for row in report["rows"] if row["bench"] == "retrieval_growth"])
+
+
+def _requests(bench: str, rows: list[dict[str, Any]]) -> Table:
+    table = Table(title=bench, title_justify="left", caption_justify="left")
+    table.caption = "ms per call; floor: the model's arithmetic at this machine's measured rate"
+    names = ("items", "users", "beams", "threads", "", "p50", "p99", "users/s", "x floor")
+    for name in (*names, "slower than native"):
+        table.add_column(name, justify="right")
+    native = {_key(row): row for row in rows if row["backend"] == "native"}
+    for row in rows:
+        ours = row["backend"] == "native"
+        slower = row["median_s"] / native[_key(row)]["median_s"]
+        table.add_row(
+            f"{row['case']['N']:,}",
+            *(str(row["case"][name]) for name in ("B", "M")),
+            str(row["threads"]),
+            row["backend"],
+            *(f"{row[name] * 1e3:.3g}" for name in ("median_s", "p99_s")),
+            f"{row['items_per_s']:,.0f}",
+            f"{1 / row['roof_share']:.2f}",
+            "" if ours else f"{slower:.1f}x",
+            style="bold" if ours else None,
+        )
+    return table
+
+
+def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+    return (*row["case"].values(), row["threads"])
+
+
+def _growth(rows: list[dict[str, Any]]) -> Table:
+    table = Table(title="retrieval_growth", title_justify="left", caption_justify="left")
+    table.caption = "ms per request, one thread; ours includes the model, the others get a vector"
+    sizes = sorted({row["case"]["N"] for row in rows})
+    for name in ("", *(f"{size:,}" for size in sizes), "recall@10"):
+        table.add_column(name, justify="right")
+    for backend in dict.fromkeys(row["backend"] for row in rows):
+        own = {row["case"]["N"]: row for row in rows if row["backend"] == backend}
+        recall = [row["recall@10"] for row in own.values() if "recall@10" in row]
+        table.add_row(
+            backend,
+            *(f"{own[size]['median_s'] * 1e3:.3g}" if size in own else "" for size in sizes),
+            f"{min(recall):.2f} to {max(recall):.2f}" if recall else "",
+            style="bold" if backend.startswith("native") else None,
+        )
+    return table
