@@ -82,6 +82,11 @@ class Engine:
         return self._live.table()
 
     @property
+    def item_width(self) -> int:
+        """D: numbers per item vector."""
+        return int(self._live.state.vectors.shape[1])
+
+    @property
     def modalities(self) -> dict[str, int]:
         """Modalities that `insert` takes, with their widths; `ArtifactError` as of `insert`."""
         return self._live.modalities
@@ -183,11 +188,39 @@ class Engine:
             An empty history, an unknown item or filter, k, beam_width or exact_limit below 1,
             numbers that do not match.
         """
-        check_counts(k=k, beam_width=beam_width, exact_limit=exact_limit)
+        check_counts(exact_limit=exact_limit)
+        state, request = self.prepare(
+            histories,
+            k=k,
+            beam_width=beam_width,
+            users=users,
+            exclude_seen=exclude_seen,
+            allow=allow,
+            deny=deny,
+            where=where,
+            exact_limit=exact_limit if exact else None,
+        )
+        if request.num_users == 0:
+            return self.answer(state, SearchResult.of_nobody(k, exact))
+        return self.answer(state, self.searcher.search(state, request))
+
+    def prepare(
+        self,
+        histories: Sequence[Ids],
+        *,
+        k: int,
+        beam_width: int,
+        users: Ids | None = None,
+        exclude_seen: bool = True,
+        allow: Ids | None = None,
+        deny: Ids | None = None,
+        where: str | None = None,
+        exact_limit: int | None = None,
+    ) -> tuple[CatalogState, Request]:
+        """Check what was asked for and turn ids into rows: the first half of `recommend`."""
+        check_counts(k=k, beam_width=beam_width)
         check_histories(histories, users)
         state = self._live.state  # the one that is used throughout
-        if len(histories) == 0:
-            return self._answer(state, SearchResult.of_nobody(k, exact))
         rows = [history_rows(state, history, i) for i, history in enumerate(histories)]
         filters = request_filters(
             state,
@@ -200,15 +233,25 @@ class Engine:
         )
         shown = [r[-self.config.max_history :] for r in rows]
         request = Request(
-            state.slots_of(np.concatenate(shown)),
+            state.slots_of(np.concatenate([np.zeros(0, np.int64), *shown])),
             np.cumsum([0, *map(len, shown)]),
             self._user_rows(users),
             filters,
             k,
             beam_width,
-            exact_limit if exact else None,
+            exact_limit,
         )
-        return self._answer(state, self.searcher.search(state, request))
+        return state, request
+
+    def answer(self, state: CatalogState, found: SearchResult) -> Recommendations:
+        """Turn leaves into ids: the last step of `recommend`."""
+        return Recommendations(
+            state.ids.ids(state.rows_of(found.ranks)),
+            found.scores,
+            found.certified,
+            found.expanded,
+            found.limit_hit,
+        )
 
     def insert(
         self,
@@ -317,12 +360,3 @@ class Engine:
         if users is None or self.user_ids is None:
             return None
         return self.user_ids.rows_or_missing(users)
-
-    def _answer(self, state: CatalogState, found: SearchResult) -> Recommendations:
-        return Recommendations(
-            state.ids.ids(state.rows_of(found.ranks)),
-            found.scores,
-            found.certified,
-            found.expanded,
-            found.limit_hit,
-        )

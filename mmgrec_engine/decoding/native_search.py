@@ -86,30 +86,49 @@ class NativeSearcher:
 
     def search(self, state: CatalogState, request: Request) -> SearchResult:
         """See `Searcher`."""
-        users = request.user_rows if self._graph_users else None
-        histories = (state.vectors, request.slots, request.offsets, users)
         if request.exact_limit is not None:
             with named_errors("the native recommender"):
-                memory = self.recommender.encode(*histories, self.threads)
+                memory = self.recommender.encode(*self._histories(state, request), self.threads)
             return exact_search(
                 NativeExpander(self, state.catalog, state.nodes, memory, request.filters),
                 k=request.k,
                 beam_width=request.width,
                 max_prefixes=request.exact_limit,
             )
-        filters = request.filters
-        prepared = filters.prepared(state.catalog, self.threads) if filters is not None else None
         with named_errors("the native recommender"):
-            found = self.recommender.recommend(
-                state.catalog.native,
-                *histories,
-                _tables(state.nodes),
-                prepared,
-                request.k,
-                request.width,
-                self.threads,
-            )
-        return SearchResult(*found)
+            return SearchResult(*self.recommender.recommend(*self._beam_search(state, request)))
+
+    def stages(
+        self, state: CatalogState, request: Request
+    ) -> list[tuple[str, float, float, float]]:
+        """Run a beam search on one thread with a clock between its stages.
+
+        Returns
+        -------
+        list
+            Name, seconds, floating-point operations and bytes of every stage, in order; of all
+            users together.
+        """
+        with named_errors("the native recommender"):
+            return self.recommender.stages(*self._beam_search(state, request))
+
+    def _histories(
+        self, state: CatalogState, request: Request
+    ) -> tuple[NDArray[np.float32], Ints, Ints, Ints | None]:
+        users = request.user_rows if self._graph_users else None
+        return state.vectors, request.slots, request.offsets, users
+
+    def _beam_search(self, state: CatalogState, request: Request) -> tuple[Any, ...]:
+        filters = request.filters
+        return (
+            state.catalog.native,
+            *self._histories(state, request),
+            _tables(state.nodes),
+            filters.prepared(state.catalog, self.threads) if filters is not None else None,
+            request.k,
+            request.width,
+            self.threads,
+        )
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmgrec.profiling import engine_cases, engine_report, growth_cases
 from mmgrec.profiling.engine_torch import torch_search
 from mmgrec.profiling.engine_work import request_work
-from mmgrec.profiling.engine_world import CONFIG, LENGTH, SIZES, K, World
+from mmgrec.profiling.engine_world import CONFIG, LENGTH, K, World
 from mmgrec.profiling.growth_plot import plot_growth
 from mmgrec.profiling.roof import Roof
+from mmgrec.profiling.trie_keys import SIZES
 from mmgrec_engine.decoding.beam_search import beam_search
 
 USERS, WIDTH = 3, 7

@@ -104,6 +104,34 @@ def engine(
 
 
 @bench_app.command()
+def soak(
+    run: RunArgument,
+    seconds: Annotated[float, typer.Option(min=1, help="How long.")] = 1800,
+    edits: Annotated[bool, typer.Option(help="Replace items meanwhile (in a copy).")] = True,
+    json: JsonOption = False,
+) -> None:
+    """Load an engine fully, one thread per processor, and watch its memory.
+
+    Requests of one and of eight users, with and without a named filter, while items of a copy of
+    the run are replaced. Growth: the most resident memory after the first third, over that then.
+    """
+    from mmgrec.data.dataset import Dataset
+    from mmgrec.profiling.certificates import test_histories
+    from mmgrec.profiling.soak import copy_of, soak, soak_table
+    from mmgrec_engine.engine import Engine
+
+    histories = test_histories(Dataset.load(run / "dataset"), USERS)
+    with HUMAN.status("") as status, copy_of(run) as copy:
+        engine = Engine.load(copy, threads=1)
+        report = soak(engine, histories, seconds, edits=edits, tell=status.update)
+        engine.close()
+    if json:
+        print_json(report)
+    else:
+        print_table(soak_table(report))
+
+
+@bench_app.command()
 def certificates(
     run: RunArgument,
     users: Annotated[int, typer.Option(min=1, help="Test users to take, evenly spread.")] = USERS,

@@ -18,7 +18,7 @@ class Case:
     ``bench``: name of the op. ``shape``: what a reader knows the case by. ``ours`` and
     ``baselines``: name to a call without arguments. ``check`` raises where their answers differ.
     ``work`` is None where it depends on what is found. ``items``: rows, users or queries per call.
-    ``prepare`` and ``calls``: see `measure`.
+    ``prepare``, ``calls`` and ``apart``: see `measure`.
     """
 
     bench: str
@@ -30,6 +30,7 @@ class Case:
     items: int
     prepare: Mapping[str, Callable[[], object]] = field(default_factory=dict)
     calls: int = 1
+    apart: bool = False
 
     @property
     def title(self) -> str:
@@ -49,6 +50,7 @@ def run_case(
                 device,
                 prepare=case.prepare,
                 calls=case.calls,
+                apart=case.apart,
             )
         strongest = min(case.baselines, key=lambda name: found[name].median)
         for name, timing in found.items():

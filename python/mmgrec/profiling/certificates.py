@@ -73,7 +73,7 @@ def bench_certificates(
     DataError
         No test user has a history.
     """
-    histories = _histories(dataset, users)
+    histories = test_histories(dataset, users)
     rows = []
     for width in WIDTHS:
         tell(f"beam width {width}, {len(histories)} users")
@@ -81,7 +81,8 @@ def bench_certificates(
     return {"machine": machine(), "rows": rows}
 
 
-def _histories(dataset: Dataset, users: int) -> list[list[Any]]:
+def test_histories(dataset: Dataset, users: int) -> list[list[Any]]:
+    """Return the training items of test users, evenly spread over the rows, the shortest first."""
     train, test = dataset.histories(Split.TRAIN), dataset.histories(Split.TEST)
     known = np.flatnonzero((train.lengths > 0) & (test.lengths > 0))
     if len(known) == 0:

@@ -8,10 +8,14 @@ from functools import partial
 from mmgrec.profiling.cases import Case
 from mmgrec.profiling.engine_hf import INSTALLED
 from mmgrec.profiling.engine_work import request_work
-from mmgrec.profiling.engine_world import LENGTH, SIZES, K, World, common_share
+from mmgrec.profiling.engine_world import LENGTH, K, World, common_share
+from mmgrec.profiling.trie_keys import SIZES
 
 WIDTHS = (10, 20, 50)
 BATCH = 64
+CALLS = {True: 10, False: 2}
+"""Requests in a row, of one user or of many: under load nothing cools down between two of them."""
+
 AGREEMENT = 0.99
 """Share of results that two implementations must have in common: rounding swaps near ties."""
 
@@ -37,6 +41,8 @@ def engine_case(world: World, users: int, width: int) -> Case:
         check=partial(check, world, users, width),
         work=request_work(world.model.config, world.vectors.shape[1], SIZES, LENGTH, width, users),
         items=users,
+        calls=CALLS[users == 1],
+        apart=True,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,21 +50,21 @@ class HuggingFaceRecommender:
         self._first = np.cumsum([START + 1, *level_sizes])
         self._allowed: dict[tuple[int, ...], list[int]] = {}
         torch.manual_seed(0)
-        self._model = T5ForConditionalGeneration(
-            T5Config(
-                vocab_size=int(self._first[-1]),
-                d_model=config.width,
-                d_kv=config.head_width,
-                num_heads=config.heads,
-                d_ff=config.feed_forward,
-                num_layers=config.encoder_layers,
-                num_decoder_layers=config.decoder_layers,
-                dropout_rate=0.0,
-                decoder_start_token_id=START,
-                pad_token_id=START,
-                eos_token_id=None,
-            )
-        ).eval()
+        shape = T5Config(
+            vocab_size=int(self._first[-1]),
+            d_model=config.width,
+            d_kv=config.head_width,
+            num_heads=config.heads,
+            d_ff=config.feed_forward,
+            num_layers=config.encoder_layers,
+            num_decoder_layers=config.decoder_layers,
+            dropout_rate=0.0,
+            pad_token_id=START,
+            eos_token_id=None,
+        )
+        shape.decoder_start_token_id = START
+        self._model: Any = T5ForConditionalGeneration(shape)
+        self._model.eval()  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def generate(self, histories: Tensor, k: int, width: int) -> Tensor:

@@ -23,7 +23,7 @@ would take a core from whoever comes next."""
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one method over all rounds."""
+    """Seconds of one method; ``rounds``: turns, or calls where they count apart."""
 
     best: float
     median: float
@@ -37,6 +37,7 @@ def measure(
     *,
     prepare: Mapping[str, Callable[[], object]] = MappingProxyType({}),
     calls: int = 1,
+    apart: bool = False,
 ) -> dict[str, Timing]:
     """Time methods against each other.
 
@@ -44,7 +45,7 @@ def measure(
 
         warm every method up; then rounds of one turn of each, so that a machine that slows down
         slows everybody down; at least 7 rounds, more where a turn is short
-        a turn: prepare, not timed; settle; `calls` calls, of which the mean counts
+        a turn: prepare, not timed; settle; `calls` calls, of which the mean counts, or all apart
 
     Parameters
     ----------
@@ -56,25 +57,30 @@ def measure(
         Name to what is done before every turn of a method that uses something up.
     calls : int
         Calls of a turn: several where one takes microseconds and the pause before it would show.
+    apart : bool
+        Every call of a turn counts by itself but the first, which finds the caches cold.
     """
 
-    def turn(name: str) -> float:
+    def turn(name: str) -> list[float]:
         prepare.get(name, _nothing)()
-        return _seconds(methods[name], wait, calls)
+        time.sleep(SETTLE)
+        if apart:
+            return [_seconds(methods[name], wait) for _ in range(calls + 1)][1:]
+        return [_seconds(methods[name], wait, calls)]
 
     wait = torch.cuda.synchronize if device == "cuda" else _nothing
     longest = 0.0
     for name in methods:
         for _ in range(WARM_UP):
-            longest = max(longest, turn(name) * calls)
+            longest = max(longest, float(np.mean(turn(name))) * calls)
     rounds = int(np.clip(SECONDS_PER_METHOD / max(longest, 1e-9), LEAST_ROUNDS, MOST_ROUNDS))
     seconds: dict[str, list[float]] = {name: [] for name in methods}
     for _ in range(rounds):
         for name in methods:
-            seconds[name].append(turn(name))
+            seconds[name] += turn(name)
     return {
         name: Timing(
-            min(values), float(np.median(values)), float(np.quantile(values, 0.99)), rounds
+            min(values), float(np.median(values)), float(np.quantile(values, 0.99)), len(values)
         )
         for name, values in seconds.items()
     }
@@ -110,8 +116,7 @@ def keep_freed_memory() -> None:
     mallopt(mmap_max, 0)
 
 
-def _seconds(method: Callable[[], object], wait: Callable[[], None], calls: int) -> float:
-    time.sleep(SETTLE)
+def _seconds(method: Callable[[], object], wait: Callable[[], None], calls: int = 1) -> float:
     start = time.perf_counter()
     for _ in range(calls):
         method()
