@@ -11,6 +11,7 @@
 #pragma once
 
 #include "ops/constrained_topk_device.h"
+#include "ops/node_terms_device.h"
 #include "trie/child_cursor.h"
 
 namespace mmgrec {
@@ -184,51 +185,44 @@ class ConstrainedTopkBody {
         ChildRanges& child = round.children[lane];
         round.more[lane] = cursors[lane].next(beam.leaves, child);
         round.logits[lane] = kDeadScore;
-        nodes[lane] = kNoNode;
+        nodes[lane] = NodeTerms<Group>::kNoTerm;
         if (!round.more[lane]) return;
         const bool exists = child.exists(step_.catalog.removed);
         if (exists || every_token) round.logits[lane] = beam.logits[child.token];
         if (exists && beam.query != nullptr) nodes[lane] = node_of(beam, child, status[lane]);
       });
       alive = Group::ballot([&](unsigned lane) { return round.more[lane]; });
-      if (beam.query != nullptr) add_node_terms(beam, nodes, round.logits);
+      if (beam.query != nullptr) add_node_terms(beam, nodes, round);
       Group::for_each_lane(
           [&](unsigned lane) { round.logits[lane] = not_nan(round.logits[lane], status[lane]); });
       visit(round);
     }
   }
 
-  static constexpr uint32_t kNoNode = UINT32_MAX;
-
   MMGREC_HOST_DEVICE uint32_t node_of(const Beam& beam, const ChildRanges& child,
                                       uint32_t& status) const {
-    if (child.base.empty()) return kNoNode;
+    if (child.base.empty())
+      return step_.added_sums == nullptr ? NodeTerms<Group>::kNoTerm : NodeTerms<Group>::kNoNode;
     const uint32_t node = first_not_less<SingleLane>(step_.node_starts, beam.first_node,
                                                      beam.end_node, child.base.lo);
     if (node < beam.end_node && step_.node_starts[node] == int64_t{child.base.lo}) return node;
     status |= kStatusNodeMismatch;
-    return kNoNode;
+    return NodeTerms<Group>::kNoTerm;
   }
 
   // One child after the other, all lanes on its vector: they read neighbouring numbers, where each
   // lane on a vector of its own would touch as many lines of the cache as there are lanes.
   MMGREC_HOST_DEVICE void add_node_terms(const Beam& beam, const PerLane<Group, uint32_t>& nodes,
-                                         PerLane<Group, float>& logits) const {
-    uint32_t left = Group::ballot([&](unsigned lane) { return nodes[lane] != kNoNode; });
+                                         Round& round) const {
+    const NodeTerms<Group> terms(step_, beam.query);
+    uint32_t left =
+        Group::ballot([&](unsigned lane) { return nodes[lane] != NodeTerms<Group>::kNoTerm; });
     for (; left != 0; left &= left - 1) {
       const unsigned source = first_lane(left);
       const uint32_t node = Group::broadcast(nodes, source);
-      const float* vector = step_.node_vectors + size_t{node} * step_.node_width;
-      PerLane<Group, float> dots;
+      const float dot = terms.of(node, round.children, source);
       Group::for_each_lane([&](unsigned lane) {
-        dots[lane] = 0;
-        for (uint32_t i = lane; i < step_.node_width; i += Group::lanes) {
-          dots[lane] += beam.query[i] * vector[i];
-        }
-      });
-      const float dot = Group::reduce_add(dots);
-      Group::for_each_lane([&](unsigned lane) {
-        if (lane == source) logits[lane] += dot;
+        if (lane == source) round.logits[lane] += dot;
       });
     }
   }

@@ -51,6 +51,7 @@ void walks() {
         for (unsigned mode = 0; mode < 6; ++mode) {
           c.keep = keep;
           c.nodes = mode % 2 == 1;
+          c.node_sums = mode >= 3;
           c.full = mode >= 3;
           c.ties = mode == 0 || mode == 5;
           c.filters = mode != 1;
@@ -71,6 +72,8 @@ void nothing_built_but_added() {
   c.items = 80;
   c.removed = 1;  // only added leaves are left
   walk(c, 8);
+  c.nodes = c.node_sums = true;
+  walk(c, 10);
   c.added = 0;  // nothing is left
   walk(c, 9);
 }
