@@ -98,6 +98,8 @@ class DeviceSearcher:
         self.device = torch.device(device)
         self.model = _copy_weights(model, self.device, DTYPES[dtype])
         kind = self.device.type
+        if kind == "cpu" and dtype == "bf16":
+            attention = attention or "reference"  # the CPU's kernel takes float32 alone
         self.model.use_backend(choose("relation_attention", attention, device=kind))
         self._attention = choose("cross_attention_beams", attention, device=kind)
         self._lock = threading.Lock()  # of everything below: one request at a time
@@ -227,16 +229,17 @@ class DeviceSearcher:
     def _run(self, state: DeviceState, plan: Plan) -> None:
         """Queue all kernels of a plan on the current stream, by its graph if it has one."""
         if plan.graph is None and self._graphs and plan.uses > 0:
-            plan.graph = torch.cuda.CUDAGraph()
+            graph = torch.cuda.CUDAGraph()
             # Other threads may allocate meanwhile. Graphs share memory: they run one by one, and
             # their inputs and outputs lie outside.
             with torch.cuda.graph(
-                plan.graph,
+                graph,
                 pool=self._pool,
                 stream=self._stream,
                 capture_error_mode="thread_local",
             ):
                 self._compute(state, plan, CudaSteps(state, plan.buffers, self._normalise))
+            plan.graph = graph
         plan.uses += 1
         if plan.graph is not None:
             plan.graph.replay()

@@ -5,15 +5,38 @@ Shapes: S stored vectors, D width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from mmgrec_engine.catalog.nodes import NodeVectors
 from mmgrec_engine.catalog.searchable import Searchable
 from mmgrec_engine.ops.constrained_topk import Nodes
+
+Array = Tensor | NDArray[Any]
+
+
+class NodeTables(Protocol):
+    """Node vectors of a catalogue; `mmgrec_engine.catalog.nodes.NodeVectors` has them."""
+
+    @property
+    def starts(self) -> Sequence[Array]:
+        """Per level ``[n_t + 1]`` int64: first leaf of every node."""
+
+    @property
+    def vectors(self) -> Sequence[Array]:
+        """Per level ``[n_t, D]`` float32."""
+
+    @property
+    def added_sums(self) -> Array | None:
+        """``[added + 1, D]`` float64, for an edited catalogue."""
+
+    @property
+    def removed_sums(self) -> Array | None:
+        """``[removed + 1, D]`` float64, for an edited catalogue."""
 
 
 class ItemState(Protocol):
@@ -24,12 +47,22 @@ class ItemState(Protocol):
         """The catalogue to search."""
 
     @property
-    def vectors(self) -> Tensor:
+    def vectors(self) -> Array:
         """``[S, D]`` item vectors by slot."""
 
     @property
-    def nodes(self) -> NodeVectors | None:
+    def nodes(self) -> NodeTables | None:
         """Node tables of the catalogue, for a head that uses them."""
+
+
+@dataclass(frozen=True)
+class DeviceTables:
+    """`NodeTables` on the device."""
+
+    starts: tuple[Tensor, ...]
+    vectors: tuple[Tensor, ...]
+    added_sums: Tensor | None
+    removed_sums: Tensor | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,26 +72,21 @@ class DeviceState:
     source: ItemState
     catalog: Any
     vectors: Tensor
-    nodes: NodeVectors | None
+    nodes: DeviceTables | None
 
     @property
-    def whole(self) -> tuple[int, int, int, int]:
-        """Base and added leaves, each from and to."""
-        lo, hi, added_lo, added_hi = self.source.catalog.native.whole
-        return lo, hi, added_lo, added_hi
+    def leaves(self) -> tuple[int, int]:
+        """How many in the base, removed ones included, and how many added."""
+        _, base, _, added = self.source.catalog.native.whole
+        return base, added
 
     def nodes_of(self, level: int, query: Tensor | None) -> Nodes | None:
         """Return a level's node vectors with their queries ``[B, M, D]``, if there are any."""
         tables = self.nodes
         if query is None or tables is None:
             return None
-        return Nodes(
-            query,
-            tables.vectors[level],
-            tables.starts[level],
-            tables.added_sums,
-            tables.removed_sums,
-        )
+        vectors, starts = tables.vectors[level], tables.starts[level]
+        return Nodes(query, vectors, starts, tables.added_sums, tables.removed_sums)
 
 
 class DeviceStates:
@@ -75,7 +103,7 @@ class DeviceStates:
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
         self._device = device
         self._vectors = _Rows(device, dtype)
-        self._tables: dict[int, tuple[Tensor, Tensor]] = {}
+        self._tables: dict[int, tuple[Array, Tensor]] = {}
 
     def make(self, source: ItemState) -> DeviceState:
         """Bring a state to the device; waits for the copies."""
@@ -87,22 +115,25 @@ class DeviceStates:
 
         return DeviceState(source, device_catalog(source.catalog, self._device), vectors, nodes)
 
-    def _nodes(self, nodes: NodeVectors | None) -> NodeVectors | None:
+    def _nodes(self, nodes: NodeTables | None) -> DeviceTables | None:
         if nodes is None:
             return None
         known, self._tables = self._tables, {}
-        return NodeVectors(
+        return DeviceTables(
             tuple(self._table(table, known) for table in nodes.starts),
             tuple(self._table(table, known) for table in nodes.vectors),
-            None if nodes.added_sums is None else nodes.added_sums.to(self._device),
-            None if nodes.removed_sums is None else nodes.removed_sums.to(self._device),
+            None if nodes.added_sums is None else self._moved(nodes.added_sums),
+            None if nodes.removed_sums is None else self._moved(nodes.removed_sums),
         )
 
-    def _table(self, table: Tensor, known: dict[int, tuple[Tensor, Tensor]]) -> Tensor:
-        # The source is kept, so that no other table can take over its address.
-        found = known.get(table.data_ptr()) or (table, table.to(self._device))
-        self._tables[table.data_ptr()] = found
+    def _table(self, table: Array, known: dict[int, tuple[Array, Tensor]]) -> Tensor:
+        # The source is kept, so that no other table can take over its id.
+        found = known.get(id(table)) or (table, self._moved(table))
+        self._tables[id(table)] = found
         return found[1]
+
+    def _moved(self, array: Array) -> Tensor:
+        return torch.as_tensor(array).to(self._device)
 
 
 class _Rows:

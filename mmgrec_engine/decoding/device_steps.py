@@ -73,16 +73,14 @@ class CudaSteps:
     def __init__(self, state: DeviceState, buffers: Buffers, normalise: Normalise) -> None:
         self._state, self._buffers, self._normalise = state, buffers, normalise
         users, device = len(buffers.lengths), buffers.lengths.device
-        _, base, added, _ = names = state.whole
-        assert names[0] == 0
-        assert added == 0
-        ends = {"lo": 0, "hi": base, "added_lo": 0, "added_hi": names[3]}
+        self._base, added = state.leaves
+        ends = {"lo": 0, "hi": self._base, "added_lo": 0, "added_hi": added}
         self._beams: dict[str, Tensor | None] = {
             name: torch.full((users, 1), end, dtype=torch.int64, device=device)
             for name, end in ends.items()
         }
         self._beams["scores"] = _alive(buffers)
-        self._base, self._has_added = base, names[3] > 0
+        self._has_added = added > 0
         if not self._has_added:
             self._beams |= {"added_lo": None, "added_hi": None}
 
