@@ -33,7 +33,7 @@ from mmgrec_engine.kernels.compilation import Compilation
 from mmgrec_engine.kernels.occupancy import PROCESSORS, occupancy, processor
 from mmgrec_engine.kernels.resources import from_amdgcn, from_cubin
 
-MODULES = ("rq_assign", "relation_attention", "cross_attention_beams")
+MODULES = ("rq_assign", "relation_attention", "cross_attention_beams", "beam_self_attention")
 Progress = Callable[[int, int, Row], None]
 
 

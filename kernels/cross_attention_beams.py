@@ -28,7 +28,9 @@ from mmgrec_engine.kernels.relation_attention_launch import (
 )
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit(  # type: ignore[untyped-decorator]
+    do_not_specialize=["num_queries", "num_rows", "num_blocks"]
+)
 def cross_attention_beams_forward(  # type: ignore[no-untyped-def]
     q, k, v, lengths, out,
     q_user, q_head, q_row, k_user, k_head, k_row, v_user, v_head, v_row,

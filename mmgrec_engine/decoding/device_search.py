@@ -81,7 +81,7 @@ class DeviceSearcher:
     graphs : bool
         Whether to capture; off, every request is queued kernel by kernel.
     attention : str, optional
-        Backend of both attentions; by default the best that runs on the device.
+        Backend of all attentions; by default the best that runs on the device.
     """
 
     def __init__(
@@ -252,7 +252,9 @@ class DeviceSearcher:
         known = model.config.user_vector == "graph" and len(model.user_vectors) > 0
         users = buffers.user_rows if known else None
         memory = model.encode(buffers.slots, buffers.lengths, users, state.vectors)
-        decoder = CachedDecoder(model.decoder, memory, backend=self._attention)
+        decoder = CachedDecoder(
+            model.decoder, memory, buffers.scores.shape[1], backend=self._attention
+        )
         hidden = decoder.step()
         levels = len(model.level_sizes)
         for level in range(levels):

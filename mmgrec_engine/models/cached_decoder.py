@@ -1,23 +1,22 @@
 """The decoder one position at a time: what earlier positions left behind is kept, not recomputed.
 
-Shapes: B users, M beams of the position in hand, t positions so far (1 before the first token), E
-model width, H heads, K head width.
+Shapes: B users, M beams of the position in hand, W most beams, E model width, T positions, H heads,
+K head width.
 """
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor
 
 from mmgrec_engine.models.decoder import Decoder, DecoderLayer, Memory
 from mmgrec_engine.models.encoder import merge_heads, split_heads
+from mmgrec_engine.ops.beam_self_attention import beam_self_attention
 from mmgrec_engine.ops.cross_attention_beams import cross_attention_beams
 
 
 class CachedDecoder:
-    """The positions of one batch of beams, newest last.
+    """The positions of one batch of beams.
 
     ::
 
@@ -25,8 +24,8 @@ class CachedDecoder:
         step(parents, tokens): beams that go on from `parents` of the last step with `tokens`
         both return what `Decoder.forward` has in its last position for the same prefixes
 
-    The keys and values of a position are computed once, when it comes, and follow its beams by
-    their parents. Nothing here waits for a device.
+    The keys and values of a position are computed once, when it comes, and stay where they are;
+    beams find theirs by their parents. Nothing here waits for a device.
 
     Parameters
     ----------
@@ -34,14 +33,23 @@ class CachedDecoder:
         In evaluation: dropout is left out.
     memory : Memory
         The users' encoded histories.
+    width : int
+        W.
     backend : str
-        Of `cross_attention_beams`.
+        Of `cross_attention_beams` and `beam_self_attention`.
     """
 
-    def __init__(self, decoder: Decoder, memory: Memory, *, backend: str = "reference") -> None:
+    def __init__(
+        self, decoder: Decoder, memory: Memory, width: int, *, backend: str = "reference"
+    ) -> None:
         self._decoder, self._memory, self._backend = decoder, memory, backend
-        self._past: list[Tensor | None] = [None] * len(decoder.layers)
-        self._positions = 0
+        keys = memory.keys_values[0][0]
+        users, heads, _, head_width = keys.shape
+        positions = len(decoder.embeddings) + 1
+        layers = len(decoder.layers)
+        self._cache = keys.new_empty(layers, positions, users, width, 2, heads, head_width)
+        self._parents = keys.new_empty(positions, users, width, dtype=torch.int32)
+        self._position = -1
 
     def step(self, parents: Tensor | None = None, tokens: Tensor | None = None) -> Tensor:
         """Return the hidden vectors ``[B, M, E]`` of the next position.
@@ -53,43 +61,26 @@ class CachedDecoder:
         tokens : Tensor, optional
             ``[B, M]`` integer: with which token.
         """
+        self._position += 1
         if parents is None or tokens is None:
             x = self._decoder.start.expand(len(self._memory.lengths), 1, -1)
         else:
-            x = self._decoder.embeddings[self._positions - 1](tokens)
-            parents = parents.long()
+            self._parents[self._position, :, : parents.shape[1]].copy_(parents)
+            x = self._decoder.embeddings[self._position - 1](tokens)
         for index, layer in enumerate(self._decoder.layers):
             assert isinstance(layer, DecoderLayer)
-            x = self._layer(index, layer, x, parents)
-        self._positions += 1
+            x = self._layer(index, layer, x)
         return x
 
-    def _layer(self, index: int, layer: DecoderLayer, x: Tensor, parents: Tensor | None) -> Tensor:
+    def _layer(self, index: int, layer: DecoderLayer, x: Tensor) -> Tensor:
         users, beams, _ = x.shape
-        qkv = layer.self_qkv(x).view(users, beams, 1, 3, layer.heads, -1)
-        past = self._past[index] = _extended(self._past[index], qkv[:, :, :, 1:], parents)
-        attended = _attend(qkv[:, :, 0, 0], past)
+        qkv = layer.self_qkv(x).view(users, beams, 3, layer.heads, -1)
+        attended = beam_self_attention(
+            qkv, self._cache[index], self._parents, self._position, backend=self._backend
+        )
         x = layer.norm_self(x + layer.self_out(attended))
         (q,) = split_heads(layer.cross_q(x), 1, layer.heads)
         k, v = self._memory.keys_values[index]
         attended = cross_attention_beams(q, k, v, self._memory.lengths, backend=self._backend)
         x = layer.norm_cross(x + layer.cross_out(merge_heads(attended)))
         return torch.as_tensor(layer.norm_feed_forward(x + layer.feed_forward(x)))
-
-
-def _extended(past: Tensor | None, newest: Tensor, parents: Tensor | None) -> Tensor:
-    """Return keys and values ``[B, M, t, 2, H, K]`` of the beams that go on, and of the newest."""
-    if past is None or parents is None:
-        return newest
-    at = parents.view(*parents.shape, 1, 1, 1, 1).expand(-1, -1, *past.shape[2:])
-    return torch.cat([past.gather(1, at), newest], dim=2)
-
-
-def _attend(q: Tensor, past: Tensor) -> Tensor:
-    """Attend with ``[B, M, H, K]`` over a beam's own positions; return ``[B, M, H * K]``.
-
-    Products of single rows, written out: a library call per beam would cost more than its sums.
-    """
-    keys, values = past.unbind(3)
-    scores = (q[:, :, None] * keys).sum(-1) / math.sqrt(q.shape[-1])
-    return (torch.softmax(scores, 2)[..., None] * values).sum(2).flatten(2)

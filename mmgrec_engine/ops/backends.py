@@ -19,6 +19,7 @@ OPS: dict[str, tuple[str, ...]] = {
     "rq_assign": ("native", "triton", "reference"),
     "constrained_topk": ("native", "cuda", "reference"),
     "cross_attention_beams": ("triton", "reference"),
+    "beam_self_attention": ("triton", "reference"),
 }
 """The implementations that exist, best first."""
 

@@ -24,7 +24,7 @@ def test_every_position_equals_the_whole_prefix(backend: str, layers: int) -> No
     lengths = torch.tensor([5, 1], device=device)
     with torch.no_grad():
         memory = model.encode(torch.randint(30, (2, 5), device=device), lengths)
-        cached = CachedDecoder(model.decoder, memory, backend=backend)
+        cached = CachedDecoder(model.decoder, memory, 10, backend=backend)
         hidden = cached.step()
         prefixes = torch.zeros(2, 1, 0, dtype=torch.int64, device=device)
         torch.testing.assert_close(hidden, model.decoder(prefixes, memory)[:, :, -1])

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from mmgrec.cli.main import app
 from mmgrec.profiling import (
+    beam_self_attention_cases,
     cross_attention_cases,
     device_cases,
     device_report,
@@ -61,6 +62,12 @@ def test_attention() -> None:
         assert {row["backend"] for row in rows} >= {"torch_sdpa", "repeated_memory"}
 
 
+def test_attention_of_prefixes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beam_self_attention_cases, "SHAPES", [(2, 5)])
+    for make in beam_self_attention_cases.beam_self_attention_cases(DEVICE):
+        assert {row["backend"] for row in run_case(make(), (1,), ROOF, DEVICE)} >= {"torch_sdpa"}
+
+
 def test_without_a_gpu_the_command_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     done = CliRunner().invoke(app, ["bench", "device"])
@@ -77,6 +84,7 @@ def test_a_case_that_fails_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in ("device_search", "device_step", "cross_attention", "relation_attention"):
         monkeypatch.setattr(device_report, f"{name}_cases", broken)
-    monkeypatch.setattr(device_report, "rq_assign_cases", lambda _: iter([]))
+    for name in ("beam_self_attention", "rq_assign"):
+        monkeypatch.setattr(device_report, f"{name}_cases", lambda _: iter([]))
     report = device_report.bench_device(lambda _: None)
     assert [row["error"] for row in report["rows"]] == ["RuntimeError: broken"] * 4

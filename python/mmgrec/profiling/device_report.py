@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from mmgrec.profiling.beam_self_attention_cases import beam_self_attention_cases
 from mmgrec.profiling.cases import Case, run_case
 from mmgrec.profiling.cross_attention_cases import cross_attention_cases
 from mmgrec.profiling.device_cases import device_step_cases
@@ -57,6 +58,7 @@ def bench_device(tell: Callable[[str], None]) -> dict[str, Any]:
         *_rows(device_search_cases(), _as_it_is, roof, tell),
         *_rows(device_step_cases(), _captured, roof, tell),
         *_rows(cross_attention_cases("cuda"), _captured, roof, tell),
+        *_rows(beam_self_attention_cases("cuda"), _captured, roof, tell),
         *_rows(relation_attention_cases("cuda"), _captured, roof, tell),
         *_rows(rq_assign_cases("cuda"), _captured, roof, tell),
     ]

@@ -102,7 +102,7 @@ class Search:
     def torch(self, most: int | None = None) -> Tensor:
         """Return the scores ``[B, W]`` of the same model in torch: cached decoder, CSR trie."""
         memory = self._model.encode(self._items, self._lengths, None, self._vectors)
-        decoder = CachedDecoder(self._model.decoder, memory)
+        decoder = CachedDecoder(self._model.decoder, memory, self._beams)
         hidden = decoder.step()
         scores = torch.zeros(self._users, 1, device=self._device)
         nodes = torch.zeros(self._users, 1, dtype=torch.int64, device=self._device)
