@@ -18,7 +18,9 @@ USERS, HEADS = 64, 4
 # Head width 64 is the paper's, 16 the default preset's; "mixed" histories are what a catalogue has.
 SHAPES = [(32, 64, "full"), (128, 64, "full"), (32, 16, "full"), (128, 16, "full")]
 SHAPES += [(128, 16, "mixed")]
-TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
+# Largest error allowed, relative to the largest magnitude of the answer in float32. In 16 bits the
+# fused kernels round the materialised bias as well.
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2**-5}
 
 
 def relation_attention_cases(device: str = "cpu") -> Iterator[Callable[[], Case]]:
@@ -59,12 +61,17 @@ def _case(length: int, width: int, histories: str, device: str) -> Case:
             "torch_sdpa": lambda: with_sdpa(*inputs),
             "reference": lambda: relation_attention(*inputs),
         },
-        check=lambda: torch.testing.assert_close(
-            relation_attention(*inputs, backend=backend),
-            with_sdpa(*inputs),
-            atol=TOLERANCE[dtype],
-            rtol=TOLERANCE[dtype],
-        ),
+        check=lambda: _check(inputs, backend),
         work=relation_attention_work(lengths, HEADS, width, itemsize=dtype.itemsize),
         items=USERS,
     )
+
+
+def _check(inputs: tuple[Tensor, ...], backend: str) -> None:
+    wide = (x.float() if x.is_floating_point() else x for x in inputs)
+    expected = relation_attention(*wide, backend="reference")
+    largest = float(expected.abs().max())
+    for found in (relation_attention(*inputs, backend=backend), with_sdpa(*inputs)):
+        error = float((found.float() - expected).abs().max()) / largest
+        if not error <= TOLERANCE[inputs[0].dtype]:
+            raise AssertionError(f"relation_attention: the answers differ by {error:.1e}")
