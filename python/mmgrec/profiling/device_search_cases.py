@@ -17,9 +17,9 @@ from mmgrec.profiling.device_timing import captured
 from mmgrec.profiling.trie_catalogues import random_catalogue
 from mmgrec.profiling.trie_csr import CsrTrie
 from mmgrec.profiling.trie_keys import SIZES
-from mmgrec_engine.catalog.nodes import NodeVectors
 from mmgrec_engine.catalog.trie import Trie
 from mmgrec_engine.decoding.device_search import DeviceSearcher
+from mmgrec_engine.decoding.device_state import DeviceTables
 from mmgrec_engine.models.cached_decoder import CachedDecoder
 from mmgrec_engine.models.config import RecommenderConfig
 from mmgrec_engine.models.recommender import Recommender
@@ -48,7 +48,7 @@ class World:
     catalog: Trie
     csr: CsrTrie
     vectors: Tensor
-    nodes: NodeVectors | None
+    nodes: DeviceTables | None
     model: Recommender
 
 
@@ -66,7 +66,7 @@ def make_world(node_vectors: bool, device: str) -> World:
     return World(catalogue.trie, catalogue.csr, vectors, nodes, model)
 
 
-def _means(csr: CsrTrie, vectors: Tensor) -> NodeVectors:
+def _means(csr: CsrTrie, vectors: Tensor) -> DeviceTables:
     """Return the node tables, made on the device: on a CPU they take most of a minute."""
     sums = vectors.new_zeros(len(vectors) + 1, WIDTH, dtype=torch.float64)
     torch.cumsum(vectors, 0, dtype=torch.float64, out=sums[1:])
@@ -74,7 +74,7 @@ def _means(csr: CsrTrie, vectors: Tensor) -> NodeVectors:
     means = [
         ((sums[s[1:]] - sums[s[:-1]]) / s.diff()[:, None]).float().contiguous() for s in starts
     ]
-    return NodeVectors(tuple(starts), tuple(means))
+    return DeviceTables(tuple(starts), tuple(means), None, None)
 
 
 class Search:
