@@ -44,6 +44,7 @@ struct DeviceStep {
   const double* removed_sums = nullptr;  // [removed + 1, D]
   uint32_t nodes = 0;
   uint32_t node_width = 0;
+  float* node_logits = nullptr;  // [B, M, K] scratch, so that terms are computed once; or null
   const UserFilter* filters = nullptr;  // [B], or null
   // Outputs, best first, padded with dead beams.
   float* out_scores = nullptr;  // [B, W]

@@ -155,6 +155,8 @@ def queue_step(
             node_starts=nodes.starts if nodes else None,
             added_sums=nodes.added_sums if nodes else None,
             removed_sums=nodes.removed_sums if nodes else None,
+            # Scratch: the kernel walks the children twice, and computes their terms once.
+            node_logits=torch.empty_like(logits) if nodes else None,
             filters=filters,
             **{f"out_{name}": tensor for name, tensor in outputs.items()},
             stream=torch.cuda.current_stream().cuda_stream,

@@ -22,6 +22,7 @@ struct Case {
   double removed = 0;  // share
   uint32_t keep = 4;
   bool nodes = false;
+  bool node_scratch = false;
   bool node_sums = false;  // node vectors follow the edits
   bool full = false;
   bool filters = false;
@@ -168,6 +169,10 @@ struct Step {
     for (float& x : query) x = normal(world.random);
     for (float& x : vectors) x = normal(world.random);
     if (world.spec.node_sums) make_sums(normal);
+    if (world.spec.node_scratch) {
+      node_logits.assign(logits.size(), NAN);
+      step.node_logits = node_logits.data();
+    }
     step.node_query = query.data();
     step.node_vectors = vectors.data();
     step.node_starts = starts.data();
@@ -331,7 +336,7 @@ struct Step {
   World& world;
   Output in;
   uint32_t level;
-  std::vector<float> logits, query, vectors;
+  std::vector<float> logits, query, vectors, node_logits;
   std::vector<double> added_sums, removed_sums;
   std::vector<int64_t> starts;
   DeviceStep step;
