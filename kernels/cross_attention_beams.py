@@ -95,19 +95,25 @@ class Tiles:
 
 # From ahead-of-time reports: the largest tiles without spills that leave eight warps or more. Few
 # queries (one beam, or a narrow search) take the smallest tile there is.
-HALF = {
-    16: Tiles(64, 32, 4, 2),
-    32: Tiles(64, 32, 4, 2),
-    64: Tiles(64, 32, 4, 2),
-    128: Tiles(64, 32, 4, 2),
-}
+HALF = dict.fromkeys(WIDTHS, Tiles(64, 32, 4, 2))
 FULL = {
-    16: Tiles(32, 32, 4, 1),
-    32: Tiles(32, 32, 4, 1),
-    64: Tiles(32, 16, 4, 1),
+    16: Tiles(64, 32, 4, 1),
+    32: Tiles(64, 32, 4, 1),
+    64: Tiles(32, 32, 4, 1),
     128: Tiles(16, 16, 4, 1),
 }
 FEW = 16
+
+
+def precision_of(dtype: torch.dtype, *, amd: bool = torch.version.hip is not None) -> str:
+    """How products of a dtype are taken.
+
+    NVIDIA's matrix units round float32 to 11 bits; three products of its two parts leave an error
+    near 2^-22. AMD's take float32 as it is.
+    """
+    if dtype != torch.float32 or amd:
+        return "ieee"
+    return "tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "tf32x3"
 
 
 def choose_tiles(width: int, queries: int, *, half: bool) -> Tiles:
@@ -156,8 +162,7 @@ def cross_attention_beams(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor) -> T
         return out
     tiles = choose_tiles(width, queries, half=q.dtype != torch.float32)
     blocks = -(-queries // tiles.queries)
-    tf32 = q.dtype == torch.float32 and torch.backends.cuda.matmul.fp32_precision == "tf32"
-    fixed = constants(tiles, heads, width, "tf32" if tf32 else "ieee")
+    fixed = constants(tiles, heads, width, precision_of(q.dtype))
     arrays = (addressable(q, queries), *(addressable(x, k.shape[2]) for x in (k, v)))
     strides = [stride for x in arrays for stride in x.stride()[:-1]]
     sizes = (queries, k.shape[2], blocks)
@@ -170,7 +175,8 @@ def cross_attention_beams(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor) -> T
 
 
 def compilations(target: str) -> list[Compilation]:
-    """Every configuration a launch can choose, the same for all targets."""
+    """Every configuration a launch can choose, for four heads and strides divisible by 16."""
+    amd = target.startswith("gfx")
     kernel = cross_attention_beams_forward
     arguments = [a for a in kernel.arg_names if a.islower()]
     pointers = arguments[: arguments.index("q_user")]
@@ -179,6 +185,8 @@ def compilations(target: str) -> list[Compilation]:
     for dtype in ("bf16", "fp16", "fp32"):
         signature = dict.fromkeys(arguments, "i32:16") | sizes
         signature |= dict.fromkeys(pointers, f"*{dtype}") | {"lengths": "*i64"}
+        full = torch.float32 if dtype == "fp32" else torch.float16
+        precision = precision_of(full, amd=amd)
         for width in WIDTHS:
             for queries in (FEW, FEW + 1):
                 tiles = choose_tiles(width, queries, half=dtype != "fp32")
@@ -187,11 +195,11 @@ def compilations(target: str) -> list[Compilation]:
                         name=kernel.__name__,
                         kernel=kernel,
                         signature=signature,
-                        constexprs=constants(tiles, 4, width, "ieee"),
+                        constexprs=constants(tiles, 4, width, precision),
                         num_warps=tiles.warps,
                         num_stages=tiles.stages,
                         config={"dtype": dtype, "head_width": width, "queries": tiles.queries},
-                        matrix_units=dtype != "fp32",
+                        matrix_units=True,
                     )
                 )
     # At width 128 fp32 has one tile for few queries and for many.

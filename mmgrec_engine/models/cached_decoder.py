@@ -7,12 +7,14 @@ K head width.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmgrec_engine.models.decoder import Decoder, DecoderLayer, Memory
 from mmgrec_engine.models.encoder import merge_heads, split_heads
 from mmgrec_engine.ops.beam_self_attention import beam_self_attention
 from mmgrec_engine.ops.cross_attention_beams import cross_attention_beams
+from mmgrec_engine.ops.feed_forward_norm import feed_forward_norm
+from mmgrec_engine.ops.linear_norm import linear_norm
 
 
 class CachedDecoder:
@@ -36,7 +38,7 @@ class CachedDecoder:
     width : int
         W.
     backend : str
-        Of `cross_attention_beams` and `beam_self_attention`.
+        Of `cross_attention_beams`, `beam_self_attention`, `linear_norm`, `feed_forward_norm`.
     """
 
     def __init__(
@@ -78,9 +80,18 @@ class CachedDecoder:
         attended = beam_self_attention(
             qkv, self._cache[index], self._parents, self._position, backend=self._backend
         )
-        x = layer.norm_self(x + layer.self_out(attended))
+        x = self._around(attended, x, layer.self_out, layer.norm_self)
         (q,) = split_heads(layer.cross_q(x), 1, layer.heads)
         k, v = self._memory.keys_values[index]
         attended = cross_attention_beams(q, k, v, self._memory.lengths, backend=self._backend)
-        x = layer.norm_cross(x + layer.cross_out(merge_heads(attended)))
-        return torch.as_tensor(layer.norm_feed_forward(x + layer.feed_forward(x)))
+        x = self._around(merge_heads(attended), x, layer.cross_out, layer.norm_cross)
+        into, _, out_of = layer.feed_forward
+        assert isinstance(into, nn.Linear)
+        assert isinstance(out_of, nn.Linear)
+        maps = (into.weight, into.bias), (out_of.weight, out_of.bias)
+        norm = layer.norm_feed_forward
+        return feed_forward_norm(x, *maps, norm.weight, norm.bias, backend=self._backend)
+
+    def _around(self, x: Tensor, residual: Tensor, out: nn.Linear, norm: nn.LayerNorm) -> Tensor:
+        """End an attention block: what goes through it, and what goes around."""
+        return linear_norm(x, residual, out.weight, norm.weight, norm.bias, backend=self._backend)

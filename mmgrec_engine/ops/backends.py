@@ -20,6 +20,8 @@ OPS: dict[str, tuple[str, ...]] = {
     "constrained_topk": ("native", "cuda", "reference"),
     "cross_attention_beams": ("triton", "reference"),
     "beam_self_attention": ("triton", "reference"),
+    "linear_norm": ("triton", "reference"),
+    "feed_forward_norm": ("triton", "reference"),
 }
 """The implementations that exist, best first."""
 
@@ -31,7 +33,12 @@ DEVICES = {
 }
 """Where each backend's tensors live."""
 
-NOT_FOR_TRAINING = {("relation_attention", "native"), ("cross_attention_beams", "triton")}
+NOT_FOR_TRAINING = {
+    ("relation_attention", "native"),
+    ("cross_attention_beams", "triton"),
+    ("linear_norm", "triton"),
+    ("feed_forward_norm", "triton"),
+}
 """Their gradient is the reference's: training gains nothing by them."""
 
 

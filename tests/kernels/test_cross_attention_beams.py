@@ -15,9 +15,9 @@ from mmgrec_engine.ops.cross_attention_beams import (
     cross_attention_beams_reference,
 )
 
-# Relative to the largest value. fp32: a few dozen roundings of 6e-8; 16 bits: weights and result
-# are rounded (2^-8 in bf16, 2^-11 in fp16), scores are not.
-TOLERANCES = {torch.float32: 2e-6, torch.bfloat16: 2**-6, torch.float16: 2**-9}
+# Relative to the largest value. fp32: a few dozen roundings of 6e-8, and products good to 2^-22;
+# 16 bits: weights and result are rounded (2^-8 in bf16, 2^-11 in fp16), scores are not.
+TOLERANCES = {torch.float32: 5e-6, torch.bfloat16: 2**-6, torch.float16: 2**-9}
 
 # Users, heads, queries, memory rows, width: one of everything; around a tile of few queries and of
 # many; memories of several tiles with a rest; widths that are no powers of two; three heads.
@@ -92,7 +92,7 @@ def test_any_strides(device: torch.device) -> None:
     spread[:, :, ::2] = k
     for x, y, z in ((gaps[..., ::2], k, v), (q, spread[:, :, ::2], v.contiguous())):
         found = cross_attention_beams(x, y, z, lengths, backend="triton")
-        torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(found, wanted, atol=5e-6, rtol=5e-6)
     # One vector for all beams, as before the first token.
     one = q[:, :, :1].expand(-1, -1, 18, -1)
     found = cross_attention_beams(one, k, v, lengths, backend="triton")

@@ -16,6 +16,7 @@ from mmgrec.profiling import (
     device_cases,
     device_report,
     device_search_cases,
+    norm_block_cases,
     timing,
 )
 from mmgrec.profiling.cases import run_case
@@ -68,6 +69,13 @@ def test_attention_of_prefixes(monkeypatch: pytest.MonkeyPatch) -> None:
         assert {row["backend"] for row in run_case(make(), (1,), ROOF, DEVICE)} >= {"torch_sdpa"}
 
 
+def test_blocks_with_a_norm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(norm_block_cases, "ROWS", [5])
+    for cases in (norm_block_cases.linear_norm_cases, norm_block_cases.feed_forward_norm_cases):
+        for make in cases(DEVICE):
+            assert {row["backend"] for row in run_case(make(), (1,), ROOF, DEVICE)} >= {"torch"}
+
+
 def test_without_a_gpu_the_command_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     done = CliRunner().invoke(app, ["bench", "device"])
@@ -84,7 +92,7 @@ def test_a_case_that_fails_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in ("device_search", "device_step", "cross_attention", "relation_attention"):
         monkeypatch.setattr(device_report, f"{name}_cases", broken)
-    for name in ("beam_self_attention", "rq_assign"):
+    for name in ("beam_self_attention", "linear_norm", "feed_forward_norm", "rq_assign"):
         monkeypatch.setattr(device_report, f"{name}_cases", lambda _: iter([]))
     report = device_report.bench_device(lambda _: None)
     assert [row["error"] for row in report["rows"]] == ["RuntimeError: broken"] * 4

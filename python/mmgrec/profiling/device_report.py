@@ -15,6 +15,7 @@ from mmgrec.profiling.device_cases import device_step_cases
 from mmgrec.profiling.device_search_cases import device_search_cases
 from mmgrec.profiling.device_timing import on_device
 from mmgrec.profiling.environment import machine
+from mmgrec.profiling.norm_block_cases import feed_forward_norm_cases, linear_norm_cases
 from mmgrec.profiling.relation_attention_cases import relation_attention_cases
 from mmgrec.profiling.roof import Roof, measure_roof
 from mmgrec.profiling.rq_assign_cases import rq_assign_cases
@@ -59,8 +60,11 @@ def bench_device(tell: Callable[[str], None]) -> dict[str, Any]:
         *_rows(device_step_cases(), _captured, roof, tell),
         *_rows(cross_attention_cases("cuda"), _captured, roof, tell),
         *_rows(beam_self_attention_cases("cuda"), _captured, roof, tell),
+        *_rows(linear_norm_cases("cuda"), _captured, roof, tell),
+        *_rows(feed_forward_norm_cases("cuda"), _captured, roof, tell),
         *_rows(relation_attention_cases("cuda"), _captured, roof, tell),
-        *_rows(rq_assign_cases("cuda"), _captured, roof, tell),
+        # Asks whether its codebooks are finite, which waits: called, not captured.
+        *_rows(rq_assign_cases("cuda"), _as_it_is, roof, tell),
     ]
     return {"machine": machine(), "versions": _versions(), "roof": roof.as_json(), "rows": rows}
 
