@@ -33,7 +33,14 @@ from mmgrec_engine.kernels.compilation import Compilation
 from mmgrec_engine.kernels.occupancy import PROCESSORS, occupancy, processor
 from mmgrec_engine.kernels.resources import from_amdgcn, from_cubin
 
-MODULES = ("rq_assign", "relation_attention")
+MODULES = (
+    "rq_assign",
+    "relation_attention",
+    "cross_attention_beams",
+    "beam_self_attention",
+    "linear_norm",
+    "feed_forward_norm",
+)
 Progress = Callable[[int, int, Row], None]
 
 

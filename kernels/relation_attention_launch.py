@@ -121,7 +121,7 @@ def rows_heads_width(like: Tensor, *, zero: bool) -> Tensor:
     return empty.transpose(1, 2)
 
 
-def _addressable(x: Tensor, rows: int) -> Tensor:
+def addressable(x: Tensor, rows: int) -> Tensor:
     """Copy a tensor if its last axis has gaps or offsets within a user exceed 32 bits."""
     span = (rows - 1) * x.stride(-2) + (x.shape[1] - 1) * x.stride(1) * (x.dim() == 4)
     if x.stride(-1) == 1 and span + x.shape[-1] < 2**31:
@@ -152,8 +152,8 @@ class Inputs:
         packed: bool,
     ) -> Inputs:
         """Copy what no kernel can address; collect strides in the kernels' order."""
-        heads = tuple(_addressable(x, max_length) for x in heads)
-        relations = tuple(_addressable(x, max_length) for x in relations)
+        heads = tuple(addressable(x, max_length) for x in heads)
+        relations = tuple(addressable(x, max_length) for x in relations)
         gates = gates if gates.stride(1) == 1 else gates.contiguous()
         strides = [stride for x in (*heads, *relations) for stride in x.stride()[:-1]]
         tensors = (*heads, *relations, gates, lengths.contiguous())

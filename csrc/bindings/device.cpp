@@ -45,7 +45,9 @@ class Arrays {
 };
 
 void set_nodes(DeviceStep& step, const Arrays& arrays, const MaybeIn<float, 3>& query,
-               const MaybeIn<float, 2>& vectors, const MaybeIn<int64_t, 1>& starts) {
+               const MaybeIn<float, 2>& vectors, const MaybeIn<int64_t, 1>& starts,
+               const MaybeIn<double, 2>& added_sums, const MaybeIn<double, 2>& removed_sums,
+               const MaybeOut<float, 3>& logits) {
   if (!query) return;
   require(vectors && starts, "node_query needs node_vectors and node_starts");
   constexpr auto kComplaint =
@@ -55,21 +57,27 @@ void set_nodes(DeviceStep& step, const Arrays& arrays, const MaybeIn<float, 3>& 
   step.node_query = arrays.of(*query, {step.users, step.beams, width}, kComplaint);
   step.node_vectors = arrays.of(*vectors, {nodes, width}, kComplaint);
   step.node_starts = arrays.of(*starts, {nodes + 1}, kComplaint);
+  constexpr auto kSums = "added_sums [added + 1, D] and removed_sums [removed + 1, D] do not fit";
+  step.added_sums = arrays.of(added_sums, {step.catalog.added.items + size_t{1}, width}, kSums);
+  step.removed_sums =
+      arrays.of(removed_sums, {step.catalog.removed.count + size_t{1}, width}, kSums);
+  const size_t columns = step.catalog.base.level_sizes[step.level];
+  step.node_logits = arrays.of(logits, {step.users, step.beams, columns},
+                               "node_logits and logits [B, M, K] do not fit together");
   step.nodes = static_cast<uint32_t>(nodes);
   step.node_width = static_cast<uint32_t>(width);
 }
 
-void constrained_step(const DeviceCatalog& catalog, size_t level, DeviceIn<int64_t, 2> lo,
-                      DeviceIn<int64_t, 2> hi, MaybeIn<int64_t, 2> added_lo,
-                      MaybeIn<int64_t, 2> added_hi, DeviceIn<float, 2> scores,
-                      DeviceIn<float, 3> logits, bool softmax_over_level,
-                      MaybeIn<float, 3> node_query, MaybeIn<float, 2> node_vectors,
-                      MaybeIn<int64_t, 1> node_starts, MaybeIn<uint8_t, 1> filters,
-                      DeviceOut<float, 2> out_scores, DeviceOut<int32_t, 2> out_parents,
-                      DeviceOut<int32_t, 2> out_tokens, DeviceOut<int64_t, 2> out_lo,
-                      DeviceOut<int64_t, 2> out_hi, MaybeOut<int64_t, 2> out_added_lo,
-                      MaybeOut<int64_t, 2> out_added_hi, DeviceOut<float, 1> out_best_pruned,
-                      MaybeOut<int32_t, 1> out_status, uintptr_t stream) {
+void constrained_step(
+    const DeviceCatalog& catalog, size_t level, DeviceIn<int64_t, 2> lo, DeviceIn<int64_t, 2> hi,
+    MaybeIn<int64_t, 2> added_lo, MaybeIn<int64_t, 2> added_hi, DeviceIn<float, 2> scores,
+    DeviceIn<float, 3> logits, bool softmax_over_level, MaybeIn<float, 3> node_query,
+    MaybeIn<float, 2> node_vectors, MaybeIn<int64_t, 1> node_starts, MaybeIn<double, 2> added_sums,
+    MaybeIn<double, 2> removed_sums, MaybeOut<float, 3> node_logits, MaybeIn<uint8_t, 1> filters,
+    DeviceOut<float, 2> out_scores, DeviceOut<int32_t, 2> out_parents,
+    DeviceOut<int32_t, 2> out_tokens, DeviceOut<int64_t, 2> out_lo, DeviceOut<int64_t, 2> out_hi,
+    MaybeOut<int64_t, 2> out_added_lo, MaybeOut<int64_t, 2> out_added_hi,
+    DeviceOut<float, 1> out_best_pruned, MaybeOut<int32_t, 1> out_status, uintptr_t stream) {
   constexpr auto kInputs = "lo, hi, scores [B, M] and logits [B, M, K] do not fit together";
   constexpr auto kOutputs = "outputs do not fit together";
   DeviceStep step;
@@ -95,7 +103,8 @@ void constrained_step(const DeviceCatalog& catalog, size_t level, DeviceIn<int64
   step.added_hi = arrays.of(added_hi, {users, beams}, kInputs);
   step.scores = arrays.of(scores, {users, beams}, kInputs);
   step.logits = arrays.of(logits, {users, beams, step.catalog.base.level_sizes[level]}, kInputs);
-  set_nodes(step, arrays, node_query, node_vectors, node_starts);
+  set_nodes(step, arrays, node_query, node_vectors, node_starts, added_sums, removed_sums,
+            node_logits);
   if (filters) {
     require(filters->size() >= users * sizeof(UserFilter), "filters need one entry per user");
     step.filters = reinterpret_cast<const UserFilter*>(arrays.of(*filters, {}, ""));
@@ -130,9 +139,11 @@ void bind_device(nb::module_& module) {
              "hi"_a.noconvert(), "added_lo"_a.none().noconvert(), "added_hi"_a.none().noconvert(),
              "scores"_a.noconvert(), "logits"_a.noconvert(), "softmax_over_level"_a,
              "node_query"_a.none().noconvert(), "node_vectors"_a.none().noconvert(),
-             "node_starts"_a.none().noconvert(), "filters"_a.none().noconvert(),
-             "out_scores"_a.noconvert(), "out_parents"_a.noconvert(), "out_tokens"_a.noconvert(),
-             "out_lo"_a.noconvert(), "out_hi"_a.noconvert(), "out_added_lo"_a.none().noconvert(),
+             "node_starts"_a.none().noconvert(), "added_sums"_a.none().noconvert(),
+             "removed_sums"_a.none().noconvert(), "node_logits"_a.none().noconvert(),
+             "filters"_a.none().noconvert(), "out_scores"_a.noconvert(),
+             "out_parents"_a.noconvert(), "out_tokens"_a.noconvert(), "out_lo"_a.noconvert(),
+             "out_hi"_a.noconvert(), "out_added_lo"_a.none().noconvert(),
              "out_added_hi"_a.none().noconvert(), "out_best_pruned"_a.noconvert(),
              "out_status"_a.none().noconvert(), "stream"_a);
 }

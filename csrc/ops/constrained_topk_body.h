@@ -11,6 +11,7 @@
 #pragma once
 
 #include "ops/constrained_topk_device.h"
+#include "ops/node_terms_device.h"
 #include "trie/child_cursor.h"
 
 namespace mmgrec {
@@ -28,7 +29,7 @@ class ConstrainedTopkBody {
     for (uint32_t unit = warp_; unit < shape_.units; unit += shape_.warps) {
       Beam beam;
       PartialSum sum;
-      if (open(unit / shape_.parts, beam)) sum = sum_unit(beam, unit % shape_.parts, status);
+      if (open(unit / shape_.parts, false, beam)) sum = sum_unit(beam, unit % shape_.parts, status);
       Group::once([&] { memory_.partial[unit] = sum; });
     }
     const uint32_t word = any_status(status);
@@ -42,7 +43,7 @@ class ConstrainedTopkBody {
     uint32_t outside = 0;
     for (uint32_t unit = warp_; unit < shape_.units; unit += shape_.warps) {
       Beam beam;
-      if (open(unit / shape_.parts, beam)) collect_unit(beam, unit, pool, status);
+      if (open(unit / shape_.parts, true, beam)) collect_unit(beam, unit, pool, status);
       outside |= beam.status;
     }
     const uint32_t count = pool.sort_and_cut();
@@ -83,7 +84,8 @@ class ConstrainedTopkBody {
     uint32_t index = 0;
     float score = kDeadScore;
     const float* logits = nullptr;
-    const float* query = nullptr;
+    const float* query = nullptr;  // null as well once the logits hold the terms of the nodes
+    float* node_logits = nullptr;  // where to keep them then, or null
     // The children's nodes are among these rows.
     uint32_t first_node = 0;
     uint32_t end_node = 0;
@@ -131,8 +133,8 @@ class ConstrainedTopkBody {
     return true;
   }
 
-  // False for a dead beam.
-  MMGREC_HOST_DEVICE bool open(uint32_t index, Beam& beam) const {
+  // False for a dead beam. `summed`: its children have been walked before.
+  MMGREC_HOST_DEVICE bool open(uint32_t index, bool summed, Beam& beam) const {
     beam.index = index;
     const size_t at = place_of(index);
     beam.score = step_.scores[at];
@@ -143,7 +145,10 @@ class ConstrainedTopkBody {
     const Range base = beam.leaves.base.range;
     if (beam.score == kDeadScore || (base.empty() && beam.leaves.added.range.empty())) return false;
     beam.logits = step_.logits + at * columns();
-    if (step_.node_vectors != nullptr) {
+    if (step_.node_logits != nullptr) beam.node_logits = step_.node_logits + at * columns();
+    if (summed && beam.node_logits != nullptr) {
+      beam.logits = beam.node_logits;
+    } else if (step_.node_vectors != nullptr) {
       beam.query = step_.node_query + at * step_.node_width;
       beam.first_node = first_not_less<Group>(step_.node_starts, 0, step_.nodes, base.lo);
       const uint32_t left = step_.nodes - beam.first_node;
@@ -184,53 +189,35 @@ class ConstrainedTopkBody {
         ChildRanges& child = round.children[lane];
         round.more[lane] = cursors[lane].next(beam.leaves, child);
         round.logits[lane] = kDeadScore;
-        nodes[lane] = kNoNode;
+        nodes[lane] = NodeTerms<Group>::kNoTerm;
         if (!round.more[lane]) return;
         const bool exists = child.exists(step_.catalog.removed);
         if (exists || every_token) round.logits[lane] = beam.logits[child.token];
         if (exists && beam.query != nullptr) nodes[lane] = node_of(beam, child, status[lane]);
       });
       alive = Group::ballot([&](unsigned lane) { return round.more[lane]; });
-      if (beam.query != nullptr) add_node_terms(beam, nodes, round.logits);
-      Group::for_each_lane(
-          [&](unsigned lane) { round.logits[lane] = not_nan(round.logits[lane], status[lane]); });
+      if (beam.query != nullptr) {
+        NodeTerms<Group>(step_, beam.query).add(nodes, round.children, round.logits);
+      }
+      Group::for_each_lane([&](unsigned lane) {
+        round.logits[lane] = not_nan(round.logits[lane], status[lane]);
+        if (beam.query != nullptr && beam.node_logits != nullptr && round.more[lane]) {
+          beam.node_logits[round.children[lane].token] = round.logits[lane];
+        }
+      });
       visit(round);
     }
   }
 
-  static constexpr uint32_t kNoNode = UINT32_MAX;
-
   MMGREC_HOST_DEVICE uint32_t node_of(const Beam& beam, const ChildRanges& child,
                                       uint32_t& status) const {
-    if (child.base.empty()) return kNoNode;
+    if (child.base.empty())
+      return step_.added_sums == nullptr ? NodeTerms<Group>::kNoTerm : NodeTerms<Group>::kNoNode;
     const uint32_t node = first_not_less<SingleLane>(step_.node_starts, beam.first_node,
                                                      beam.end_node, child.base.lo);
     if (node < beam.end_node && step_.node_starts[node] == int64_t{child.base.lo}) return node;
     status |= kStatusNodeMismatch;
-    return kNoNode;
-  }
-
-  // One child after the other, all lanes on its vector: they read neighbouring numbers, where each
-  // lane on a vector of its own would touch as many lines of the cache as there are lanes.
-  MMGREC_HOST_DEVICE void add_node_terms(const Beam& beam, const PerLane<Group, uint32_t>& nodes,
-                                         PerLane<Group, float>& logits) const {
-    uint32_t left = Group::ballot([&](unsigned lane) { return nodes[lane] != kNoNode; });
-    for (; left != 0; left &= left - 1) {
-      const unsigned source = first_lane(left);
-      const uint32_t node = Group::broadcast(nodes, source);
-      const float* vector = step_.node_vectors + size_t{node} * step_.node_width;
-      PerLane<Group, float> dots;
-      Group::for_each_lane([&](unsigned lane) {
-        dots[lane] = 0;
-        for (uint32_t i = lane; i < step_.node_width; i += Group::lanes) {
-          dots[lane] += beam.query[i] * vector[i];
-        }
-      });
-      const float dot = Group::reduce_add(dots);
-      Group::for_each_lane([&](unsigned lane) {
-        if (lane == source) logits[lane] += dot;
-      });
-    }
+    return NodeTerms<Group>::kNoTerm;
   }
 
   MMGREC_HOST_DEVICE PartialSum sum_unit(const Beam& beam, uint32_t part,

@@ -34,12 +34,17 @@ struct DeviceStep {
   const int64_t* added_hi = nullptr;
   const float* scores = nullptr;  // [B, M]
   const float* logits = nullptr;  // [B, M, K]
-  // Node vectors, of base nodes only (a child with added leaves alone has none); or null.
+  // Node vectors, means of base leaves; or null. Sums are running ones over the added leaves and
+  // over the removed base leaves, so that the mean of what is left below a child can be had; where
+  // they are null, edits do not count (a child with added leaves alone has no vector).
   const float* node_query = nullptr;     // [B, M, D]
   const float* node_vectors = nullptr;   // [n, D]
   const int64_t* node_starts = nullptr;  // [n + 1]
+  const double* added_sums = nullptr;    // [added + 1, D]
+  const double* removed_sums = nullptr;  // [removed + 1, D]
   uint32_t nodes = 0;
   uint32_t node_width = 0;
+  float* node_logits = nullptr;  // [B, M, K] scratch, so that terms are computed once; or null
   const UserFilter* filters = nullptr;  // [B], or null
   // Outputs, best first, padded with dead beams.
   float* out_scores = nullptr;  // [B, W]

@@ -73,9 +73,26 @@ struct HostGroup {
   MMGREC_HOST_DEVICE static T reduce_add(PerLane<HostGroup, T> x) {
     return butterfly(x, [](T a, T b) { return a + b; });
   }
+  // The same within each of the parts of `width` lanes, a power of two; every lane has its part's.
+  template <unsigned width, class T>
+  MMGREC_HOST_DEVICE static PerLane<HostGroup, T> reduce_add_parts(PerLane<HostGroup, T> x) {
+    for (unsigned distance = width / 2; distance > 0; distance /= 2) {
+      const PerLane<HostGroup, T> before = x;
+      for (unsigned lane = 0; lane < W; ++lane) x[lane] = before[lane] + before[lane ^ distance];
+    }
+    return x;
+  }
   template <class T>
   MMGREC_HOST_DEVICE static T broadcast(const PerLane<HostGroup, T>& x, unsigned source) {
     return x[source];
+  }
+  // Every lane gets the value of a lane of its choice.
+  template <class T>
+  MMGREC_HOST_DEVICE static PerLane<HostGroup, T> permute(
+      const PerLane<HostGroup, T>& x, const PerLane<HostGroup, unsigned>& sources) {
+    PerLane<HostGroup, T> moved;
+    for (unsigned lane = 0; lane < W; ++lane) moved[lane] = x[sources[lane]];
+    return moved;
   }
   MMGREC_HOST_DEVICE static void sync() {}
 
@@ -123,9 +140,23 @@ struct WarpGroup {
   __device__ static T reduce_add(PerLane<WarpGroup, T> x) {
     return butterfly(x[0], [](T a, T b) { return a + b; });
   }
+  template <unsigned width, class T>
+  __device__ static PerLane<WarpGroup, T> reduce_add_parts(PerLane<WarpGroup, T> x) {
+    for (unsigned distance = width / 2; distance > 0; distance /= 2) {
+      x[0] += __shfl_xor_sync(everyone, x[0], distance);
+    }
+    return x;
+  }
   template <class T>
   __device__ static T broadcast(const PerLane<WarpGroup, T>& x, unsigned source) {
     return __shfl_sync(everyone, x[0], static_cast<int>(source));
+  }
+  template <class T>
+  __device__ static PerLane<WarpGroup, T> permute(const PerLane<WarpGroup, T>& x,
+                                                  const PerLane<WarpGroup, unsigned>& sources) {
+    PerLane<WarpGroup, T> moved;
+    moved[0] = __shfl_sync(everyone, x[0], static_cast<int>(sources[0]));
+    return moved;
   }
   __device__ static void sync() { __syncwarp(); }
 

@@ -59,6 +59,10 @@ class RankLists:
         at = np.arange(offsets[-1]) + np.repeat(begin - offsets[:-1], length)
         return RankLists(offsets, self.ranks[at])
 
+    def padded(self, more: int) -> RankLists:
+        """Return the lists with so many empty ones behind them."""
+        return RankLists(np.pad(self.offsets, (0, more), mode="edge"), self.ranks)
+
 
 @dataclass(frozen=True)
 class NamedSet:
@@ -127,6 +131,21 @@ class RankFilter:
             self.allow_all[rows],
             self.sets,
             None if self.set_of_user is None else self.set_of_user[rows],
+        )
+
+    def padded(self, users: int) -> RankFilter:
+        """Return the filter of a larger batch, whose further users may get everything."""
+        more = users - self.num_users
+        if more == 0:
+            return self
+        return RankFilter(
+            self.deny.padded(more),
+            None if self.allow is None else self.allow.padded(more),
+            np.pad(self.allow_all, (0, more), constant_values=1),
+            self.sets,
+            None
+            if self.set_of_user is None
+            else np.pad(self.set_of_user, (0, more), constant_values=-1),
         )
 
     def mask(self, user: int, num_leaves: int) -> NDArray[np.bool_]:

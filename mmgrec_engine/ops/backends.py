@@ -16,7 +16,10 @@ OPS: dict[str, tuple[str, ...]] = {
     "relation_attention": ("native", "triton", "reference"),
     "rq_assign": ("native", "triton", "reference"),
     "constrained_topk": ("native", "cuda", "reference"),
-    "cross_attention_beams": ("reference",),
+    "cross_attention_beams": ("triton", "reference"),
+    "beam_self_attention": ("triton", "reference"),
+    "linear_norm": ("triton", "reference"),
+    "feed_forward_norm": ("triton", "reference"),
 }
 """The implementations that exist, best first."""
 
@@ -28,8 +31,13 @@ DEVICES = {
 }
 """Where each backend's tensors live."""
 
-NOT_FOR_TRAINING = {("relation_attention", "native")}
-"""Their gradient recomputes the reference: training gains nothing by them."""
+NOT_FOR_TRAINING = {
+    ("relation_attention", "native"),
+    ("cross_attention_beams", "triton"),
+    ("linear_norm", "triton"),
+    ("feed_forward_norm", "triton"),
+}
+"""Their gradient is the reference's: training gains nothing by them."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ the first step on a catalogue copies it to the device and must come before a cap
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from mmgrec_engine import _native
 from mmgrec_engine.catalog.filters import RankFilter
 from mmgrec_engine.catalog.searchable import Searchable
-from mmgrec_engine.errors import BackendError, ConfigError
+from mmgrec_engine.errors import ConfigError
 from mmgrec_engine.native_errors import named_errors
 from mmgrec_engine.ops.constrained_topk import Beams, BeamStep, Nodes
 
@@ -89,38 +90,77 @@ def cuda_step(
     ------
     ConfigError
         Shapes do not fit together, or a tensor is of another type or not on the device.
-    BackendError
-        Node vectors of a catalogue with edits.
     """
-    if nodes is not None and (nodes.added_sums is not None or nodes.removed_sums is not None):
-        raise BackendError(
-            "constrained_topk: the cuda backend has no node vectors of edited prefixes",
-            allowed="a catalogue without edits",
-            remedy='compact it, or take backend="native"',
-        )
     _check_device(logits, beams.lo, beams.hi, beams.scores)
-    outputs = _outputs(len(beams.lo), width, logits.device)
+    outputs = step_outputs(len(beams.lo), width, logits.device)
+    added = (None, None) if beams.added is None else beams.added.unbind(2)
+    queue_step(
+        device_catalog(catalog, logits.device),
+        level,
+        {
+            "lo": beams.lo.contiguous(),
+            "hi": beams.hi.contiguous(),
+            "added_lo": None if added[0] is None else added[0].contiguous(),
+            "added_hi": None if added[1] is None else added[1].contiguous(),
+            "scores": beams.scores.detach().contiguous(),
+        },
+        logits.detach().contiguous(),
+        {**outputs, "status": status},
+        nodes=nodes,
+        filters=device_filters(filters, catalog, logits.device) if filters else None,
+        normalise=normalise,
+    )
+    ranges = torch.stack([outputs.pop("added_lo"), outputs.pop("added_hi")], dim=2)
+    return BeamStep(**outputs, added=ranges)
+
+
+def queue_step(
+    copy: Any,  # noqa: ANN401
+    level: int,
+    beams: Mapping[str, Tensor | None],
+    logits: Tensor,
+    outputs: Mapping[str, Tensor | None],
+    *,
+    nodes: Nodes | None = None,
+    filters: Tensor | None = None,
+    normalise: str = "catalogue",
+) -> None:
+    """Queue one step on plain arrays, all of them contiguous: what a planned search calls.
+
+    Parameters
+    ----------
+    copy
+        From `device_catalog`.
+    level, logits, normalise
+        See `constrained_topk`.
+    beams : mapping
+        ``lo``, ``hi``, ``added_lo``, ``added_hi`` int64 and ``scores`` float32, ``[B, M]``; added
+        ranges are None where the catalogue has none.
+    outputs : mapping
+        From `step_outputs`, and ``status`` (see `cuda_step`) or None; all are overwritten.
+    nodes : Nodes, optional
+        On the device.
+    filters : Tensor, optional
+        Bytes as of `device_filters`.
+    """
     with named_errors("constrained_topk"), torch.cuda.device(logits.device):
         _device.constrained_topk_cuda(
-            device_catalog(catalog, logits.device),
+            copy,
             level,
-            lo=beams.lo.contiguous(),
-            hi=beams.hi.contiguous(),
-            added_lo=None if beams.added is None else beams.added[:, :, 0].contiguous(),
-            added_hi=None if beams.added is None else beams.added[:, :, 1].contiguous(),
-            scores=beams.scores.detach().contiguous(),
-            logits=logits.detach().contiguous(),
+            **beams,
+            logits=logits,
             softmax_over_level=normalise == "full",
             node_query=nodes.query.detach().contiguous() if nodes else None,
             node_vectors=nodes.vectors if nodes else None,
             node_starts=nodes.starts if nodes else None,
-            filters=device_filters(filters, catalog, logits.device) if filters else None,
+            added_sums=nodes.added_sums if nodes else None,
+            removed_sums=nodes.removed_sums if nodes else None,
+            # Scratch: the kernel walks the children twice, and computes their terms once.
+            node_logits=torch.empty_like(logits) if nodes else None,
+            filters=filters,
             **{f"out_{name}": tensor for name, tensor in outputs.items()},
-            out_status=status,
             stream=torch.cuda.current_stream().cuda_stream,
         )
-    added = torch.stack([outputs.pop("added_lo"), outputs.pop("added_hi")], dim=2)
-    return BeamStep(**outputs, added=added)
 
 
 def _check_device(*tensors: Tensor) -> None:
@@ -135,7 +175,7 @@ def _check_device(*tensors: Tensor) -> None:
             )
 
 
-def _outputs(users: int, width: int, device: torch.device) -> dict[str, Tensor]:
+def step_outputs(users: int, width: int, device: torch.device) -> dict[str, Tensor]:
     """Allocate the outputs by name; the kernel writes every entry."""
     integers = torch.empty(2, users, width, dtype=torch.int32, device=device)
     ranges = torch.empty(4, users, width, dtype=torch.int64, device=device)

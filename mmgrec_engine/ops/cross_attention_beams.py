@@ -7,10 +7,15 @@ import math
 import torch
 from torch import Tensor
 
-from mmgrec_engine.errors import ConfigError
+from mmgrec_engine.errors import BackendError, ConfigError
+from mmgrec_engine.ops.work import Work
+
+BACKENDS = ("triton", "reference")
 
 
-def cross_attention_beams_reference(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor) -> Tensor:
+def cross_attention_beams(
+    q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, *, backend: str = "reference"
+) -> Tensor:
     """Let every query of a user attend to the user's memory, which is stored once.
 
     ::
@@ -26,6 +31,10 @@ def cross_attention_beams_reference(q: Tensor, k: Tensor, v: Tensor, lengths: Te
         ``[B, H, L, d_k]``, computed once per user and never repeated over beams.
     lengths : Tensor
         ``[B]`` integer, valid memory rows per user.
+    backend : {"triton", "reference"}
+        As chosen by `mmgrec_engine.ops.backends.choose`. ``triton`` takes float32, bfloat16 and
+        float16 on a GPU and computes only the forward pass; where a gradient is needed, the
+        reference runs in its place.
 
     Returns
     -------
@@ -36,13 +45,24 @@ def cross_attention_beams_reference(q: Tensor, k: Tensor, v: Tensor, lengths: Te
     ------
     ConfigError
         Shapes do not fit together.
+    BackendError
+        The backend is unknown.
     """
-    if q.dim() != 4 or k.shape != v.shape or q.shape[:2] != k.shape[:2]:
-        raise ConfigError(
-            "cross_attention_beams: q, k, v do not fit together",
-            value=f"{tuple(q.shape)}, {tuple(k.shape)}, {tuple(v.shape)}",
-            allowed="[B, H, M, d_k] and twice [B, H, L, d_k]",
+    _check_shapes(q, k, v, lengths)
+    if backend not in BACKENDS:
+        raise BackendError(
+            "cross_attention_beams has no such backend", value=backend, allowed=", ".join(BACKENDS)
         )
+    differentiated = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
+    if backend == "triton" and not differentiated:
+        from mmgrec_engine.kernels import cross_attention_beams as kernel
+
+        return kernel.cross_attention_beams(q, k, v, lengths)
+    return cross_attention_beams_reference(q, k, v, lengths)
+
+
+def cross_attention_beams_reference(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor) -> Tensor:
+    """Do the same as written on paper: test oracle and slowest baseline."""
     valid = torch.arange(k.shape[2], device=k.device) < lengths[:, None]
     keys = valid[:, None, None, :]
     scores = (q @ k.transpose(2, 3)) / math.sqrt(q.shape[-1])
@@ -50,5 +70,25 @@ def cross_attention_beams_reference(q: Tensor, k: Tensor, v: Tensor, lengths: Te
     return (torch.softmax(scores, dim=-1) * keys) @ v
 
 
-cross_attention_beams = cross_attention_beams_reference
-"""The op; the kernels of later versions stand beside the reference under this name."""
+def cross_attention_beams_work(
+    lengths: Tensor, heads: int, queries: int, width: int, *, itemsize: int = 4
+) -> Work:
+    """Return operations and bytes for memories of these lengths.
+
+    ::
+
+        per user of n rows and M queries, per head:  4 M n d_k operations (Q K^T, weights V)
+                                                     (2 n + 2 M) d_k numbers: k, v, q and out
+    """
+    total, users = int(lengths.sum()), len(lengths)
+    numbers = 2 * heads * width * (total + users * queries)
+    return Work(4 * heads * width * queries * total, itemsize * numbers)
+
+
+def _check_shapes(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor) -> None:
+    if q.dim() != 4 or k.shape != v.shape or q.shape[:2] != k.shape[:2]:
+        raise ConfigError(
+            "cross_attention_beams: q, k, v do not fit together",
+            value=f"{tuple(q.shape)}, {tuple(k.shape)}, {tuple(v.shape)}",
+            allowed="[B, H, M, d_k] and twice [B, H, L, d_k]",
+        )

@@ -10,6 +10,7 @@
 namespace device_test {
 
 constexpr float kTolerance = 3e-5f;
+constexpr float kItemScale = 0.3f;  // larger logits would round off more than the tolerance
 
 struct Case {
   std::vector<uint32_t> sizes;
@@ -21,6 +22,8 @@ struct Case {
   double removed = 0;  // share
   uint32_t keep = 4;
   bool nodes = false;
+  bool node_scratch = false;
+  bool node_sums = false;  // node vectors follow the edits
   bool full = false;
   bool filters = false;
   bool ties = false;
@@ -165,9 +168,37 @@ struct Step {
     vectors.resize(size_t{step.nodes} * 5);
     for (float& x : query) x = normal(world.random);
     for (float& x : vectors) x = normal(world.random);
+    if (world.spec.node_sums) make_sums(normal);
+    if (world.spec.node_scratch) {
+      node_logits.assign(logits.size(), NAN);
+      step.node_logits = node_logits.data();
+    }
     step.node_query = query.data();
     step.node_vectors = vectors.data();
     step.node_starts = starts.data();
+  }
+
+  // Means of drawn item vectors, and running sums of those that edits concern.
+  void make_sums(std::normal_distribution<float>& normal) {
+    std::ranges::fill(vectors, 0);
+    removed_sums.assign(5, 0);
+    added_sums.assign(5, 0);
+    size_t row = 0;
+    for (size_t leaf = 0; leaf < world.base.size(); ++leaf) {
+      row += leaf == size_t(starts[row + 1]);
+      const auto count = float(starts[row + 1] - starts[row]);
+      for (size_t i = 0; i < 5; ++i) {
+        const float x = kItemScale * normal(world.random);
+        vectors[row * 5 + i] += x / count;
+        if (world.gone[leaf]) removed_sums.push_back(removed_sums[removed_sums.size() - 5] + x);
+      }
+    }
+    for (size_t i = 0; i < 5 * world.added.size(); ++i) {
+      added_sums.push_back(added_sums[i] + kItemScale * normal(world.random));
+    }
+    // Null where there are no such edits, as callers may give it.
+    if (added_sums.size() > 5) step.added_sums = added_sums.data();
+    if (removed_sums.size() > 5) step.removed_sums = removed_sums.data();
   }
 
   // Children by token, those without leaves left out.
@@ -212,7 +243,7 @@ struct Step {
                             logits.begin() + long((at + 1) * columns));
       double total = 0;
       for (const auto& [token, child] : found) {
-        if (world.spec.nodes && !child.base.empty()) x[token] += dot(at, child.base.lo);
+        if (world.spec.nodes) x[token] += node_term(at, child);
         if (!world.spec.full) total += std::exp(x[token]);
       }
       for (const double logit : x) total += world.spec.full ? std::exp(logit) : 0;
@@ -226,6 +257,26 @@ struct Step {
       return a.score != b.score ? a.score > b.score : a.child.place() < b.child.place();
     });
     return all;
+  }
+
+  double node_term(size_t at, const ChildRanges& child) const {
+    const double base = child.base.empty() ? 0 : dot(at, child.base.lo);
+    if (!world.spec.node_sums) return base;
+    const auto gone = world.gone.begin();
+    const auto rank = [&](uint32_t leaf) { return std::count(gone, gone + leaf, true); };
+    const Range lost{uint32_t(rank(child.base.lo)), uint32_t(rank(child.base.hi))};
+    const auto leaves = [](Range range) { return double(range.hi) - range.lo; };
+    const double sum = base * leaves(child.base) + range_dot(at, added_sums, child.added) -
+                       range_dot(at, removed_sums, lost);
+    return sum / (leaves(child.base) - leaves(lost) + leaves(child.added));
+  }
+
+  double range_dot(size_t at, const std::vector<double>& sums, Range range) const {
+    double dot = 0;
+    for (size_t i = 0; i < 5; ++i) {
+      dot += query[at * 5 + i] * (sums[range.hi * 5 + i] - sums[range.lo * 5 + i]);
+    }
+    return dot;
   }
 
   double dot(size_t at, uint32_t leaf) const {
@@ -285,7 +336,8 @@ struct Step {
   World& world;
   Output in;
   uint32_t level;
-  std::vector<float> logits, query, vectors;
+  std::vector<float> logits, query, vectors, node_logits;
+  std::vector<double> added_sums, removed_sums;
   std::vector<int64_t> starts;
   DeviceStep step;
 };

@@ -51,6 +51,8 @@ void walks() {
         for (unsigned mode = 0; mode < 6; ++mode) {
           c.keep = keep;
           c.nodes = mode % 2 == 1;
+          c.node_sums = mode >= 3;
+          c.node_scratch = keep % 2 == 1;
           c.full = mode >= 3;
           c.ties = mode == 0 || mode == 5;
           c.filters = mode != 1;
@@ -71,6 +73,8 @@ void nothing_built_but_added() {
   c.items = 80;
   c.removed = 1;  // only added leaves are left
   walk(c, 8);
+  c.nodes = c.node_sums = true;
+  walk(c, 10);
   c.added = 0;  // nothing is left
   walk(c, 9);
 }
@@ -224,6 +228,7 @@ void what_cannot_be_thrown_is_in_the_status() {
 void damaged_tables() {
   for (unsigned seed = 0; seed < 300; ++seed) {
     Case c{.sizes = {9, 300, 5, 7}, .items = 400, .keep = 20, .nodes = true, .full = seed % 2 == 0};
+    c.node_scratch = seed % 3 == 0;
     c.dense_levels = seed % 3;
     c.added = 50;
     c.removed = 0.1;

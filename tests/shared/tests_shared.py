@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,29 @@ def make_trie(sizes: list[int], items: int, power: float, seed: int = 0) -> Trie
     draw = rng.random((items, len(sizes))) ** power
     codes = np.unique((draw * sizes).astype(np.int32), axis=0)
     return Trie.build(codes, sizes)[0]
+
+
+def walk_beams(
+    positions: int,
+    users: int,
+    width: int,
+    heads: int,
+    head_width: int,
+    dtype: torch.dtype = torch.float32,
+) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
+    """Positions of a search: number, qkv ``[B, M, 3, H, K]``, parents ``[T, B, W]`` so far.
+
+    One beam, then ``width``; parents repeat, die out and change places.
+    """
+    g = torch.Generator().manual_seed(width)
+    parents = torch.full((positions, users, width), -1, dtype=torch.int32)
+    beams = 1
+    for position in range(positions):
+        if position > 0:
+            parents[position] = torch.randint(beams, (users, width), generator=g)
+            beams = width
+        qkv = torch.randn(users, beams, 3, heads, head_width, dtype=dtype, generator=g)
+        yield position, qkv, parents
 
 
 def make_dataset(

@@ -132,6 +132,31 @@ def soak(
 
 
 @bench_app.command()
+def device(json: JsonOption = False) -> None:
+    """Time kernels and whole requests on the GPU, beside torch on the same GPU (two minutes).
+
+    Kernels are replays of captured calls; requests go from arrays to arrays on the host.
+    """
+    from mmgrec.profiling.bench_report import bench_tables, describe_machine
+    from mmgrec.profiling.device_report import bench_device
+
+    with HUMAN.status("") as status:
+        report = bench_device(status.update)
+    failed = [row for row in report["rows"] if "error" in row]
+    if json:
+        print_json(report)
+    else:
+        print_table(describe_machine(report))
+        report["rows"] = [row for row in report["rows"] if "error" not in row]
+        for table in bench_tables(report):
+            print_table(table)
+    for row in failed:
+        HUMAN.print(f"failed: {row['case']}: {row['error']}", markup=False)
+    if failed:
+        raise typer.Exit(1)
+
+
+@bench_app.command()
 def certificates(
     run: RunArgument,
     users: Annotated[int, typer.Option(min=1, help="Test users to take, evenly spread.")] = USERS,

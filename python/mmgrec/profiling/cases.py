@@ -18,7 +18,8 @@ class Case:
     ``bench``: name of the op. ``shape``: what a reader knows the case by. ``ours`` and
     ``baselines``: name to a call without arguments. ``check`` raises where their answers differ.
     ``work`` is None where it depends on what is found. ``items``: rows, users or queries per call.
-    ``prepare``, ``calls`` and ``apart``: see `measure`.
+    ``prepare``, ``calls``, ``apart``: see `measure`. ``inner_calls``: how often a method does its
+    work per call; times are per piece of work.
     """
 
     bench: str
@@ -31,6 +32,7 @@ class Case:
     prepare: Mapping[str, Callable[[], object]] = field(default_factory=dict)
     calls: int = 1
     apart: bool = False
+    inner_calls: int = 1
 
     @property
     def title(self) -> str:
@@ -52,6 +54,7 @@ def run_case(
                 calls=case.calls,
                 apart=case.apart,
             )
+        found = {name: timing.per(case.inner_calls) for name, timing in found.items()}
         strongest = min(case.baselines, key=lambda name: found[name].median)
         for name, timing in found.items():
             yield _row(case, name, timing, count, roof, (strongest, found[strongest]))

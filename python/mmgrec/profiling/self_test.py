@@ -14,6 +14,7 @@ from mmgrec_engine.artifact import open_folder, write_folder
 from mmgrec_engine.catalog.trie import Trie
 from mmgrec_engine.ops.backends import choose
 from mmgrec_engine.ops.constrained_topk import Beams, BeamStep, constrained_topk
+from mmgrec_engine.ops.cross_attention_beams import cross_attention_beams
 from mmgrec_engine.ops.relation_attention import relation_attention
 from mmgrec_engine.ops.rq_assign import rq_assign
 from mmgrec_engine.writers import read_arrays, write_arrays
@@ -31,6 +32,7 @@ def self_test() -> dict[str, str]:
             for op, test in (
                 ("constrained_topk", _step),
                 ("relation_attention", _attention),
+                ("cross_attention_beams", _beams_attention),
                 ("rq_assign", _assign),
             )
             for backend, device in _backends_of(op)
@@ -101,6 +103,16 @@ def _attention(backend: str, device: str) -> None:
     found = relation_attention(*(x.to(device) for x in inputs), backend=backend)
     if not torch.allclose(found.cpu(), relation_attention(*inputs), atol=TOLERANCE):
         raise AssertionError(f"{backend} and reference attention differ")
+
+
+def _beams_attention(backend: str, device: str) -> None:
+    torch.manual_seed(0)
+    q, k, v = torch.randn(4, 3, 50, 16), torch.randn(4, 3, 33, 16), torch.randn(4, 3, 33, 16)
+    lengths = torch.tensor([0, 1, 20, 33])
+    there = (x.to(device) for x in (q, k, v, lengths))
+    found = cross_attention_beams(*there, backend=backend)
+    if not torch.allclose(found.cpu(), cross_attention_beams(q, k, v, lengths), atol=TOLERANCE):
+        raise AssertionError(f"{backend} and reference attention of beams differ")
 
 
 def _assign(backend: str, device: str) -> None:

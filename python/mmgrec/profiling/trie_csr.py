@@ -8,6 +8,7 @@ of the level, W beams kept, n nodes of a level, N items, T levels.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Literal
 
 import numpy as np
@@ -37,6 +38,14 @@ class CsrTrie:
         self._node_of_leaf = [
             torch.repeat_interleave(torch.arange(len(count)), count) for count in self._leaves
         ]
+
+    def to(self, device: str) -> CsrTrie:
+        """Return a copy on a device that takes steps and knows no filters."""
+        moved = copy(self)
+        moved.tokens, moved.starts, moved.first = (
+            [x.to(device) for x in arrays] for arrays in (self.tokens, self.starts, self.first)
+        )
+        return moved
 
     def nodes_of(self, level: int, leaves: Tensor) -> Tensor:
         """Return ``[B, M]``: the nodes of a level whose first leaves these are (0 for a -1)."""
@@ -78,7 +87,55 @@ class CsrTrie:
             children = first child + 0..C-1, padded;  logits gathered, padding masked
             scores   = beam + log-softmax;  those without an allowed leaf masked;  top W of M x C
         """
-        column = torch.arange(int(self.num_children(level, nodes).max()))
+        most = int(self.num_children(level, nodes).max())
+        child, _, log_probs = self._expand(level, nodes, logits, most, normalise, allowed)
+        candidates = (scores[..., None] + log_probs).flatten(1)
+        best = candidates.topk(min(width, candidates.shape[1]), dim=1)
+        found = child.flatten(1).gather(1, best.indices)
+        missing = (0, width - found.shape[1])
+        return (
+            torch.nn.functional.pad(best.values, missing, value=NOTHING),
+            torch.nn.functional.pad(found, missing),
+        )
+
+    def step_with_origin(
+        self,
+        level: int,
+        nodes: Tensor,
+        scores: Tensor,
+        logits: Tensor,
+        width: int,
+        most: int | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Do a step and say where its beams come from: scores, nodes, parents, tokens ``[B, W]``.
+
+        ``most``: C where it is known; otherwise the beams are asked, which waits for a device.
+        """
+        if most is None:
+            most = int(self.num_children(level, nodes).max())
+        child, token, log_probs = self._expand(level, nodes, logits, most, "catalogue", None)
+        candidates = (scores[..., None] + log_probs).flatten(1)
+        best = candidates.topk(min(width, candidates.shape[1]), dim=1)
+        at = best.indices
+        missing = (0, width - at.shape[1])
+        nodes, parents, tokens = (
+            torch.nn.functional.pad(x, missing)
+            for x in (child.flatten(1).gather(1, at), at // most, token.flatten(1).gather(1, at))
+        )
+        values = torch.nn.functional.pad(best.values, missing, value=NOTHING)
+        return values, nodes, parents, tokens
+
+    def _expand(
+        self,
+        level: int,
+        nodes: Tensor,
+        logits: Tensor,
+        most: int,
+        normalise: str,
+        allowed: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return nodes, tokens and log-probabilities ``[B, M, C]`` of all children, padded."""
+        column = torch.arange(most, device=nodes.device)
         valid = column < self.num_children(level, nodes)[..., None]
         child = (self.first[level][nodes][..., None] + column).clamp_max(
             len(self.tokens[level]) - 1
@@ -91,14 +148,7 @@ class CsrTrie:
         if allowed is not None:
             kept = allowed.gather(1, child.flatten(1)).view_as(child)
             log_probs = log_probs.masked_fill(~kept, NOTHING)
-        candidates = (scores[..., None] + log_probs).flatten(1)
-        best = candidates.topk(min(width, candidates.shape[1]), dim=1)
-        found = child.flatten(1).gather(1, best.indices)
-        missing = (0, width - found.shape[1])
-        return (
-            torch.nn.functional.pad(best.values, missing, value=NOTHING),
-            torch.nn.functional.pad(found, missing),
-        )
+        return child, token, log_probs
 
 
 def csr_bytes(nodes: Sequence[int], token_bytes: int) -> int:

@@ -1,0 +1,94 @@
+"""The feed-forward block of a layer with its residual and layer norm, in one.
+
+Shapes: R rows, E model width, F inner width.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmgrec_engine.errors import BackendError, ConfigError
+from mmgrec_engine.ops.work import Work
+
+BACKENDS = ("triton", "reference")
+
+
+def feed_forward_norm(
+    x: Tensor,
+    into: tuple[Tensor, Tensor],
+    out_of: tuple[Tensor, Tensor],
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    *,
+    backend: str = "reference",
+) -> Tensor:
+    """Two maps with a rectifier between, what went around added, normalised.
+
+    ::
+
+        out = layer_norm(x + relu(x W_1^T + b_1) W_2^T + b_2)
+
+    Parameters
+    ----------
+    x : Tensor
+        ``[..., E]``.
+    into, out_of : (Tensor, Tensor)
+        W_1 ``[F, E]`` and b_1 ``[F]``; W_2 ``[E, F]`` and b_2 ``[E]``.
+    norm_weight, norm_bias : Tensor
+        ``[E]``.
+    backend : {"triton", "reference"}
+        As of `mmgrec_engine.ops.linear_norm.linear_norm`; the F hidden numbers of a row then exist
+        in registers only.
+
+    Returns
+    -------
+    Tensor
+        ``[..., E]``.
+
+    Raises
+    ------
+    ConfigError
+        Shapes do not fit together.
+    BackendError
+        The backend is unknown.
+    """
+    width, inner = x.shape[-1], into[0].shape[0]
+    if into[0].shape != (inner, width) or out_of[0].shape != (width, inner):
+        raise ConfigError(
+            "feed_forward_norm: x and the weights do not fit together",
+            value=f"{tuple(x.shape)}, {tuple(into[0].shape)}, {tuple(out_of[0].shape)}",
+            allowed="[..., E], [F, E], [E, F]",
+        )
+    if backend not in BACKENDS:
+        raise BackendError(
+            "feed_forward_norm has no such backend", value=backend, allowed=", ".join(BACKENDS)
+        )
+    tensors = (x, *into, *out_of, norm_weight, norm_bias)
+    differentiated = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    if backend == "triton" and not differentiated:
+        from mmgrec_engine.kernels import feed_forward_norm as kernel
+        from mmgrec_engine.kernels.linear_norm import WIDEST
+
+        if width <= WIDEST:
+            return kernel.feed_forward_norm(*tensors)
+    return feed_forward_norm_reference(x, into, out_of, norm_weight, norm_bias)
+
+
+def feed_forward_norm_reference(
+    x: Tensor,
+    into: tuple[Tensor, Tensor],
+    out_of: tuple[Tensor, Tensor],
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+) -> Tensor:
+    """Do the same in torch: test oracle and baseline."""
+    added = x + F.linear(torch.relu(F.linear(x, *into)), *out_of)
+    return F.layer_norm(added, norm_weight.shape, norm_weight, norm_bias)
+
+
+def feed_forward_norm_work(rows: int, width: int, inner: int, *, itemsize: int = 4) -> Work:
+    """Return operations and bytes: two products, and every array once."""
+    numbers = 2 * rows * width + inner * (2 * width + 1) + 3 * width
+    return Work(4 * rows * inner * width, itemsize * numbers)
