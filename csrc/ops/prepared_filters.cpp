@@ -39,6 +39,20 @@ struct Picked {
     }
     return true;
   }
+  // The same where every leaf is a base leaf and kept: nothing to decide, so the loop is vectors.
+  bool pick_all(std::span<const int64_t> leaves, const CatalogView& catalog) {
+    base_count = leaves.size();
+    added_count = 0;
+    if (base.size() < leaves.size()) base.resize(leaves.size());
+    const uint64_t last = uint64_t{catalog.base.items} - 1;
+    uint64_t outside = 0;
+    for (size_t i = 0; i < leaves.size(); ++i) {
+      base[i] = static_cast<uint32_t>(leaves[i]);
+      const auto leaf = static_cast<uint64_t>(leaves[i]);
+      outside |= leaf | (last - leaf);  // the sign of either
+    }
+    return outside >> 63 == 0;
+  }
   OwnedRankSet base_set(const CatalogView& catalog) const {
     return rank_set_of({base.data(), base_count}, catalog.base.items, best_kernels().step);
   }
@@ -120,7 +134,9 @@ bool PreparedFilters::prepare(const FilterRequest& request, size_t user) {
   Picked& picked = thread_picked();
   const std::span<const int64_t> denied =
       request.deny.offsets != nullptr ? request.deny.of(user) : std::span<const int64_t>{};
-  if (!picked.pick(denied, catalog_, possible)) return false;
+  const bool all = !any_gone && bits == nullptr && catalog_.added.items == 0;
+  if (!(all ? picked.pick_all(denied, catalog_) : picked.pick(denied, catalog_, possible)))
+    return false;
   Lists& lists = lists_[user];
   lists = {picked.base_set(catalog_), picked.added_set(catalog_)};
   if (request.allow.offsets == nullptr || request.allow_all[user] != 0) {

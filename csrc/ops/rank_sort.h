@@ -30,9 +30,10 @@ inline OwnedRankSet by_bitmap(std::span<const uint32_t> ranks, uint32_t bound,
   thread_local std::vector<uint64_t> bits;
   const size_t words = size_t{bound} / 64 + 1;
   if (bits.size() < words) bits.resize(words);
-  for (const uint32_t rank : ranks) bits[rank / 64] |= uint64_t{1} << (rank % 64);
+  uint64_t* marks = bits.data();
+  for (const uint32_t rank : ranks) marks[rank / 64] |= uint64_t{1} << (rank % 64);
   Ranks sorted(ranks.size() + 2), before(words + 1);
-  const size_t count = kernels.list_bits(bits.data(), words, sorted.data(), before.data());
+  const size_t count = kernels.list_bits(marks, words, sorted.data(), before.data());
   sorted.resize(count);
   const uint32_t shift = OwnedRankSet::shift_for(static_cast<uint32_t>(count), bound);
   if (shift < 6) return {std::move(sorted), bound};

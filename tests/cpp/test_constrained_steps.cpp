@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <random>
+#include <stdexcept>
 #include <vector>
 
 #include "check.h"
@@ -217,6 +218,22 @@ void check_steps(const Kernels& kernels) {
   }
 }
 
+void check_leaves_outside() {
+  CatalogView catalog;
+  catalog.base.items = 100;
+  for (const int64_t bad : {int64_t{100}, int64_t{-1}, std::numeric_limits<int64_t>::min(),
+                            std::numeric_limits<int64_t>::max(), int64_t{1} << 32}) {
+    for (const bool to_all : {false, true}) {
+      const Flat lists({{3, bad, 99}});
+      FilterRequest request;
+      request.users = 1;
+      if (to_all) request.deny_all = lists.leaves;
+      if (!to_all) request.deny = lists.view();
+      CHECK_THROWS(PreparedFilters(catalog, request, 1), std::invalid_argument);
+    }
+  }
+}
+
 // Every way of sorting, by the number of ranks and by how they come.
 void check_rank_sets(const StepKernels& kernels) {
   std::mt19937 random(9);
@@ -245,6 +262,7 @@ void check_rank_sets(const StepKernels& kernels) {
 }  // namespace
 
 int main() {
+  check_leaves_outside();
   for_all_kernels([](const Kernels& kernels) {
     check_steps(kernels);
     check_rank_sets(kernels.step);
