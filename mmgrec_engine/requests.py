@@ -83,13 +83,11 @@ def request_filters(
     if not exclude_seen and deny is None and allow is None and where is None:
         return None
     per_user = [state.leaves(rows if exclude_seen else rows[:0]) for rows in seen]
-    if deny is not None:
-        common = state.leaves(state.ids.rows(deny, "deny"))
-        per_user = [np.concatenate([leaves, common]) for leaves in per_user]
+    to_all = None if deny is None else state.leaves(state.ids.rows(deny, "deny"))
     allowed = None
     if allow is not None:
         allowed = [state.leaves(state.ids.rows(allow, "allow"))] * len(seen)
     in_set = None
     if where is not None:
         in_set = state.named_set(named.resolve(where, state.num_rows))
-    return RankFilter.from_lists(per_user, allowed, state.num_leaves, named=in_set)
+    return RankFilter.from_lists(per_user, allowed, state.num_leaves, named=in_set, deny_all=to_all)

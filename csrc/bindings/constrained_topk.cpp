@@ -44,11 +44,13 @@ Filters* make_filters(const Catalog& catalog, size_t users, In<int64_t, 1> deny_
                       std::optional<In<int64_t, 1>> allow_leaves,
                       std::optional<In<uint8_t, 1>> allow_all,
                       const std::vector<BitmapArrays>& bitmaps,
-                      std::optional<In<int32_t, 1>> bitmap_of_user, unsigned threads) {
+                      std::optional<In<int32_t, 1>> bitmap_of_user,
+                      std::optional<In<int64_t, 1>> deny_all, unsigned threads) {
   const CatalogView view = catalog.view();
   FilterRequest request;
   request.users = users;
   request.deny = lists_of(users, deny_offsets, deny_leaves);
+  if (deny_all) request.deny_all = {deny_all->data(), deny_all->size()};
   if (allow_offsets) {
     require(allow_leaves && allow_all && allow_all->size() == users,
             "allow_offsets needs allow_leaves and allow_all [B]");
@@ -260,8 +262,8 @@ void bind_constrained_topk(nb::module_& module) {
       .def_static("make", &make_filters, "catalog"_a, "users"_a, "deny_offsets"_a.noconvert(),
                   "deny_leaves"_a.noconvert(), "allow_offsets"_a.none().noconvert(),
                   "allow_leaves"_a.none().noconvert(), "allow_all"_a.none().noconvert(),
-                  "bitmaps"_a, "bitmap_of_user"_a.none().noconvert(), "threads"_a,
-                  nb::keep_alive<0, 1>())
+                  "bitmaps"_a, "bitmap_of_user"_a.none().noconvert(),
+                  "deny_all"_a.none().noconvert(), "threads"_a, nb::keep_alive<0, 1>())
       .def("pack", &pack_filters, "address"_a,
            "Bytes [n] of the filters as they must lie at an address of another memory.")
       .def_prop_ro("packed_bytes", [](const Filters& filters) { return filters.pack().bytes(); });

@@ -1,4 +1,4 @@
-// The inner loops of the constrained step: listing children, scoring them, finding survivors.
+// The inner loops of the constrained step that list children and fetch their logits.
 //
 // Included by simd/kernels.simd.cpp only; see simd/vec.h. Arrays of one beam's children have room
 // for kChildPadding entries more than the level has tokens.
@@ -7,6 +7,9 @@
 #include "ops/constrained_topk_kernels.h"
 #include "simd/vec.h"
 #include "trie/trie_view.h"
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 namespace mmgrec::MMGREC_ISA {
 
@@ -116,9 +119,59 @@ inline void list_word(const Token* tokens, uint32_t at, Children out, size_t cou
   }
 }
 
+// W tokens as numbers. (The intrinsics here are masked ones without need: GCC 12 warns that the
+// others use a variable before it has a value.)
+template <class Token>
+inline IVec widen(const Token* tokens) {
+#if defined(__AVX512F__) && MMGREC_LANES == 16
+  if constexpr (sizeof(Token) == 1)
+    return reinterpret_cast<IVec>(_mm512_maskz_cvtepu8_epi32(
+        0xffff, _mm_loadu_si128(reinterpret_cast<const __m128i_u*>(tokens))));
+#elif defined(__AVX2__) && MMGREC_LANES == 8
+  if constexpr (sizeof(Token) == 1)
+    return reinterpret_cast<IVec>(
+        _mm256_cvtepu8_epi32(_mm_loadu_si64(reinterpret_cast<const void*>(tokens))));
+#endif
+  IVec wide;
+  for (size_t lane = 0; lane < W; ++lane) wide[lane] = tokens[lane];
+  return wide;
+}
+
+// Whether tokens ascend strictly.
+inline bool ascend(const uint32_t* tokens, size_t count) {
+  IVec falling{};
+  size_t i = 1;
+  for (; i + W <= count; i += W)
+    falling |= static_cast<IVec>(load(tokens + i - 1) >= load(tokens + i));
+  bool found = reduce(falling, [](IVec a, IVec b) { return a | b; }) == 0;
+  for (; i < count; ++i) found &= tokens[i - 1] < tokens[i];
+  return found;
+}
+
+#if defined(__AVX512F__) && MMGREC_LANES == 16
+// Lists the starts among the W leaves from `at` on; returns how many there are.
+template <class Token>
+inline size_t list_vector(const Token* tokens, uint32_t at, uint32_t* out_tokens,
+                          uint32_t* out_starts) {
+  const IVec token = widen(tokens + at), before = widen(tokens + at - 1);
+  const __mmask16 starts =
+      _mm512_cmpneq_epi32_mask(reinterpret_cast<__m512i>(token), reinterpret_cast<__m512i>(before));
+  const IVec place = lane_numbers() + static_cast<int32_t>(at);
+  _mm512_storeu_si512(out_tokens,
+                      _mm512_maskz_compress_epi32(starts, reinterpret_cast<__m512i>(token)));
+  _mm512_storeu_si512(out_starts,
+                      _mm512_maskz_compress_epi32(starts, reinterpret_cast<__m512i>(place)));
+  return static_cast<size_t>(__builtin_popcount(starts));
+}
+#define MMGREC_LIST_VECTOR 1
+#else
+#define MMGREC_LIST_VECTOR 0
+#endif
+
 // Children from packed tokens: a child starts wherever a token differs from the one before.
 //
-//   eight bytes (four half-words) are compared with their neighbours at a time
+//   eight bytes (four half-words) are compared with their neighbours at a time, or W of them where
+//   the processor can pick the starts out of a vector
 //   after four words without a start the run is long: leap to its end
 // Returns kDamaged where tokens do not ascend below `size`.
 template <class Token>
@@ -135,7 +188,14 @@ inline size_t list_runs(const Token* tokens, uint32_t size, Range range, Childre
   uint32_t at = range.lo + 1, quiet = 0;
   // More children than tokens means damage; a word adds no more than the padding holds.
   while (at < range.hi && count <= size) {
-    if (quiet == 4) {
+    if (MMGREC_LIST_VECTOR && quiet < 4 && range.hi - at >= W) {
+#if MMGREC_LIST_VECTOR
+      const size_t found = list_vector(tokens, at, out.tokens + count, out.starts + count);
+      quiet = found == 0 ? quiet + 1 : 0;
+      count += found;
+      at += W;
+#endif
+    } else if (quiet == 4) {
       at = run_end(tokens, at - 1, range.hi);
       if (at < range.hi) emit(at++);
       quiet = 0;
@@ -156,9 +216,8 @@ inline size_t list_runs(const Token* tokens, uint32_t size, Range range, Childre
     }
   }
   out.starts[count] = range.hi;
-  bool ascends = count <= size && out.tokens[count - 1] < size;
-  for (size_t i = 1; i < count; ++i) ascends &= out.tokens[i - 1] < out.tokens[i];
-  return ascends ? count : kDamaged;
+  const bool whole = count <= size && out.tokens[count - 1] < size && ascend(out.tokens, count);
+  return whole ? count : kDamaged;
 }
 
 size_t list_children(const TrieView& trie, size_t level, Range range, Children out) {
@@ -181,40 +240,80 @@ size_t list_children(const TrieView& trie, size_t level, Range range, Children o
   return list_from_offsets(table, size, range, out);
 }
 
+inline Vec gather(const float* from, IVec at) {
+#if defined(__AVX512F__) && MMGREC_LANES == 16
+  return _mm512_mask_i32gather_ps(Vec{}, 0xffff, reinterpret_cast<__m512i>(at), from, 4);
+#elif defined(__AVX2__) && MMGREC_LANES == 8
+  return _mm256_i32gather_ps(from, reinterpret_cast<__m256i>(at), 4);
+#else
+  Vec found;
+  for (size_t lane = 0; lane < W; ++lane) found[lane] = from[at[lane]];
+  return found;
+#endif
+}
+
 void gather(const float* logits, const uint32_t* tokens, size_t count, float* x) {
   // Tokens ascend, so that this one says that all from 0 on are there.
   if (count > 0 && tokens[count - 1] == count - 1) {
     __builtin_memcpy(x, logits, count * sizeof(float));
     return;
   }
-  for (size_t i = 0; i < count; ++i) x[i] = logits[tokens[i]];
+  size_t i = 0;
+  for (; i + W <= count; i += W)
+    store(x + i, gather(logits, reinterpret_cast<IVec>(load(tokens + i))));
+  for (; i < count; ++i) x[i] = logits[tokens[i]];
 }
 
+// W tokens of which only the first `left` can be read.
 template <class Token>
-inline bool gather_tokens(const Token* tokens, uint32_t size, uint32_t count, const float* logits,
-                          float* x) {
-  uint32_t before = tokens[0];
-  bool bad = before >= size;
-  x[0] = logits[bad ? 0 : before];
-  for (uint32_t i = 1; i < count; ++i) {
-    const uint32_t token = tokens[i];
-    const float logit = logits[token < size ? token : 0];
-    x[i] = token == before ? -__builtin_inff() : logit;
-    bad |= token < before;
+inline IVec load_tokens(const Token* tokens, uint32_t left) {
+  if (left >= W) return widen(tokens);
+  Token copy[W] = {};
+  for (uint32_t lane = 0; lane < left; ++lane) copy[lane] = tokens[lane];
+  return widen(copy);
+}
+
+// The lanes of `v` one further; lane 0 comes from the last one of `before`.
+template <size_t... I>
+inline IVec shift_in(IVec before, IVec v, std::index_sequence<I...>) {
+  return __builtin_shufflevector(before, v, static_cast<int>(W - 1 + I)...);
+}
+
+// Logits of the leaves of a range, leaf by leaf; `left` leaves lie from tokens[0] to the trie's
+// end.
+template <class Token>
+inline bool gather_tokens(const Token* tokens, uint32_t count, uint32_t left, uint32_t size,
+                          const float* logits, float* x) {
+  const IVec sizes = splat(static_cast<int32_t>(size)), lanes = lane_numbers();
+  IVec before = splat(int32_t{-1}), bad{};
+  for (uint32_t i = 0; i < count; i += W) {
+    const IVec token = load_tokens(tokens + i, left - i);
+    const IVec previous = shift_in(before, token, std::make_index_sequence<W>());
+    const IVec live = static_cast<IVec>(lanes < static_cast<int32_t>(count - i));
+    const IVec inside = static_cast<IVec>(token < sizes) & live;
+    bad |= static_cast<IVec>(token < previous) & live;
+    bad |= inside ^ live;
+    // Lanes of other prefixes fetch what lane 0 does, so that they cost no cache line.
+    const int32_t first = token[0] < static_cast<int32_t>(size) ? token[0] : 0;
+    const Vec logit = gather(logits, (token & inside) | (first & ~inside));
+    const IVec begins = live & static_cast<IVec>(token != previous);
+    store(x + i, begins ? logit : splat(-__builtin_inff()));
     before = token;
   }
-  return !bad && before < size;
+  for (uint32_t i = (count + W - 1) / W * W; i % kSegment != 0; i += W)
+    store(x + i, splat(-__builtin_inff()));
+  return reduce(bad, [](IVec a, IVec b) { return a | b; }) == 0;
 }
 
-// Logits of the leaves of a short range instead of its children: where a child has several leaves
-// the first one counts and the others are -inf. Saves listing where most have one.
+// Logits of the leaves of a range instead of its children: where a child has several leaves the
+// first one counts and the others are -inf, as is what fills up the segment. Saves listing where
+// most have one.
 bool gather_leaves(const TrieView& trie, size_t level, Range range, const float* logits, float* x) {
   const uint32_t size = trie.level_sizes[level], count = range.hi - range.lo;
-  const void* tokens = trie.tokens[level];
-  return size > 256 ? gather_tokens(static_cast<const uint16_t*>(tokens) + range.lo, size, count,
-                                    logits, x)
-                    : gather_tokens(static_cast<const uint8_t*>(tokens) + range.lo, size, count,
-                                    logits, x);
+  const uint32_t left = trie.items - range.lo;
+  return trie.wide(level)
+             ? gather_tokens(trie.words(level) + range.lo, count, left, size, logits, x)
+             : gather_tokens(trie.bytes(level) + range.lo, count, left, size, logits, x);
 }
 
 // x[i] += query . rows[i]
@@ -231,69 +330,6 @@ void add_dots(const float* query, const float* rows, size_t count, size_t width,
     for (; d < width; ++d) total += query[d] * rows[d];
     x[i] += total;
   }
-}
-
-// Lane sums of exp(x - most) over N vectors; exp through 2^y, whose argument never rises above 0.
-template <size_t N>
-inline Vec exp_sum(const float* x, float most) {
-  constexpr float kLog2E = 1.44269504f;
-  Vec y[N], sum{};
-#pragma GCC unroll 4
-  // In this order NaN stays: both comparisons with it are false.
-  for (size_t v = 0; v < N; ++v) y[v] = max(splat(-126.0f), (load(x + v * W) - most) * kLog2E);
-  exp2_nonpositive(y);
-#pragma GCC unroll 4
-  for (size_t v = 0; v < N; ++v) sum += y[v];
-  return sum;
-}
-
-// log(sum(exp(x))), NaN if any is; x has room for W - 1 more entries, which are overwritten.
-//
-//   -inf where all are
-float log_sum_exp(float* x, size_t count) {
-  if (count == 0) return -__builtin_inff();
-  if (count == 1) return x[0];
-  for (size_t i = count; i % W != 0; ++i) x[i] = -__builtin_inff();
-  Vec top = load(x);
-  for (size_t i = W; i < count; i += W) top = max(load(x + i), top);
-  const float most = reduce_max(top);
-  if (most == -__builtin_inff()) {
-    // Comparisons pass NaN over where nothing else is finite.
-    for (size_t i = 0; i < count; ++i) {
-      if (x[i] != x[i]) return x[i];
-    }
-    return most;
-  }
-  Vec sum{};
-  size_t i = 0;
-  for (; i + 4 * W <= count; i += 4 * W) sum += exp_sum<4>(x + i, most);
-  if (i + W < count) sum += exp_sum<2>(x + i, most), i += 2 * W;
-  for (; i < count; i += W) sum += exp_sum<1>(x + i, most);
-  return most + __builtin_logf(reduce_add(sum));
-}
-
-// x[i] = score + min(0, x[i] - log_total); lists the i whose result is at least `least`.
-size_t survivors(float* x, size_t count, float score, float log_total, float least,
-                 uint32_t* found) {
-  constexpr size_t kBlock = 4 * W;  // looked at together: mostly nothing in them survives
-  for (size_t i = count; i % W != 0; ++i) x[i] = -__builtin_inff();
-  size_t kept = 0;
-  for (size_t block = 0; block < count; block += kBlock) {
-    const size_t end = count - block < kBlock ? count : block + kBlock;
-    Vec best = splat(-__builtin_inff());
-    for (size_t i = block; i < end; i += W) {
-      const Vec log_p = load(x + i) - log_total;
-      const Vec value = score + (log_p < 0.0f ? log_p : Vec{});
-      store(x + i, value);
-      best = max(value, best);
-    }
-    if (!(reduce_max(best) >= least)) continue;
-    for (size_t i = block; i < end; ++i) {
-      found[kept] = static_cast<uint32_t>(i);
-      kept += x[i] >= least;
-    }
-  }
-  return kept;
 }
 
 }  // namespace mmgrec::MMGREC_ISA

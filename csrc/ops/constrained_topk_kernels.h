@@ -18,16 +18,24 @@ constexpr size_t kDamaged = ~size_t{0};
 // Entries that arrays of children have beyond the level's tokens: one for the last start, the rest
 // for whole vectors.
 constexpr size_t kChildPadding = 32;
+// Candidates of a beam begin at a multiple of this many floats: whole vectors everywhere.
+constexpr size_t kSegment = 16;
 
-// The inner loops of one instruction set; constrained_topk.simd.h has the contracts.
+// The inner loops of one instruction set; constrained_topk.simd.h, step_scores.simd.h and
+// rank_sort.simd.h have the contracts.
 struct StepKernels {
   size_t (*list_children)(const TrieView&, size_t level, Range range, Children out);
   void (*gather)(const float* logits, const uint32_t* tokens, size_t count, float* x);
   bool (*gather_leaves)(const TrieView&, size_t level, Range range, const float* logits, float* x);
   void (*add_dots)(const float* query, const float* rows, size_t count, size_t width, float* x);
   float (*log_sum_exp)(float* x, size_t count);
-  size_t (*survivors)(float* x, size_t count, float score, float log_total, float least,
-                      uint32_t* found);
+  void (*log_totals)(const float* x, const uint32_t* begins, size_t segments, float* totals);
+  void (*score)(float* x, const uint32_t* begins, size_t segments, const float* scores,
+                const float* totals, float* most, size_t groups);
+  float (*threshold)(const float* x, size_t count, size_t wanted);
+  size_t (*survivors)(const float* x, size_t count, float least, uint32_t* found);
+  void (*ranks)(float* x, size_t count, uint32_t* before);
+  size_t (*list_bits)(uint64_t* words, size_t count, uint32_t* ranks, uint32_t* before);
 };
 
 }  // namespace mmgrec

@@ -2,117 +2,156 @@
 
 #include <algorithm>
 #include <atomic>
-#include <bit>
+#include <iterator>
 #include <stdexcept>
 
+#include "ops/rank_sort.h"
 #include "parallel/pool.h"
+#include "simd/dispatch.h"
 
 namespace mmgrec {
 namespace {
 
 using Ranks = std::vector<uint32_t>;
 
-// Sorts ranks below `bound` and drops repeats, in time proportional to their number.
-//
-//   scatter into about as many buckets as there are ranks; sort every bucket, most hold one or two
-void sort_unique(Ranks& ranks, uint32_t bound) {
-  const auto count = static_cast<uint32_t>(ranks.size());
-  if (count > 64) {
-    const auto shift = static_cast<uint32_t>(std::bit_width(std::max(bound / count, 1u)) - 1);
-    Ranks ends(size_t{bound >> shift} + 2, 0);
-    for (const uint32_t rank : ranks) ++ends[(rank >> shift) + 1];
-    for (size_t b = 1; b < ends.size(); ++b) ends[b] += ends[b - 1];
-    Ranks scattered(count);
-    for (const uint32_t rank : ranks) scattered[ends[rank >> shift]++] = rank;
-    // ends[b] is now where bucket b ends.
-    uint32_t begin = 0;
-    for (size_t b = 0; b + 1 < ends.size(); ++b) {
-      if (ends[b] - begin > 1) std::sort(&scattered[begin], &scattered[begin] + (ends[b] - begin));
-      begin = ends[b];
+// Leaves of a list by segment, in the order of the list. Memory is kept from list to list.
+struct Picked {
+  Ranks base, added;
+  size_t base_count = 0, added_count = 0;
+
+  // Takes the leaves for which keep(is_base, rank) holds; false where one is outside the catalogue.
+  template <class Keep>
+  bool pick(std::span<const int64_t> leaves, const CatalogView& catalog, Keep keep) {
+    base_count = added_count = 0;
+    if (base.size() < leaves.size()) base.resize(leaves.size());
+    if (catalog.added.items > 0 && added.size() < leaves.size()) added.resize(leaves.size());
+    const auto end = uint64_t{catalog.leaves()};
+    for (const int64_t leaf : leaves) {
+      if (static_cast<uint64_t>(leaf) >= end) return false;
+      const auto rank = static_cast<uint32_t>(leaf);
+      if (rank < catalog.base.items) {
+        base[base_count] = rank;
+        base_count += keep(true, rank);
+      } else {
+        added[added_count] = rank - catalog.base.items;
+        added_count += keep(false, rank - catalog.base.items);
+      }
     }
-    ranks.swap(scattered);
-  } else {
-    std::sort(ranks.begin(), ranks.end());
+    return true;
   }
-  ranks.erase(std::unique(ranks.begin(), ranks.end()), ranks.end());
+  // The same where every leaf is a base leaf and kept: nothing to decide, so the loop is vectors.
+  bool pick_all(std::span<const int64_t> leaves, const CatalogView& catalog) {
+    base_count = leaves.size();
+    added_count = 0;
+    if (base.size() < leaves.size()) base.resize(leaves.size());
+    const uint64_t last = uint64_t{catalog.base.items} - 1;
+    uint64_t outside = 0;
+    for (size_t i = 0; i < leaves.size(); ++i) {
+      base[i] = static_cast<uint32_t>(leaves[i]);
+      const auto leaf = static_cast<uint64_t>(leaves[i]);
+      outside |= leaf | (last - leaf);  // the sign of either
+    }
+    return outside >> 63 == 0;
+  }
+  OwnedRankSet base_set(const CatalogView& catalog) const {
+    return rank_set_of({base.data(), base_count}, catalog.base.items, best_kernels().step);
+  }
+  OwnedRankSet added_set(const CatalogView& catalog) const {
+    return rank_set_of({added.data(), added_count}, catalog.added.items, best_kernels().step);
+  }
+};
+
+Picked& thread_picked() {
+  thread_local Picked picked;
+  return picked;
 }
 
-// Calls keep(segment, rank) for every leaf; false where one is outside the catalogue.
-template <class Keep>
-bool for_each_leaf(std::span<const int64_t> leaves, const CatalogView& catalog, Keep keep) {
-  for (const int64_t leaf : leaves) {
-    if (leaf < 0 || leaf >= int64_t{catalog.leaves()}) return false;
-    const auto rank = static_cast<uint32_t>(leaf);
-    const bool is_base = rank < catalog.base.items;
-    keep(is_base, is_base ? rank : rank - catalog.base.items);
+Ranks united(const RankSet& a, const RankSet& b) {
+  Ranks both;
+  both.reserve(size_t{a.count} + b.count);
+  std::set_union(a.ranks, a.ranks + a.count, b.ranks, b.ranks + b.count, std::back_inserter(both));
+  return both;
+}
+
+OwnedRankSet held_by(const Bitmap& bits, const RankSet& set, uint32_t bound) {
+  Ranks held;
+  for (uint32_t i = 0; i < set.count; ++i) {
+    if (bits.contains(set.ranks[i])) held.push_back(set.ranks[i]);
   }
-  return true;
+  return {std::move(held), bound};
 }
 
 }  // namespace
 
 PreparedFilters::PreparedFilters(const CatalogView& catalog, const FilterRequest& request,
                                  unsigned threads)
-    : filters_(request.users), lists_(request.users) {
-  for (const LeafBits& bits : request.bitmaps) {
-    Ranks gone;
-    for (uint32_t i = 0; i < catalog.removed.count; ++i) {
-      if (bits.base.contains(catalog.removed.ranks[i])) gone.push_back(catalog.removed.ranks[i]);
-    }
-    gone_.emplace_back(std::move(gone), catalog.base.items);
-  }
-  std::atomic<bool> inside = true;
+    : catalog_(catalog), lists_(request.users), filters_(request.users) {
+  std::atomic<bool> inside = prepare_gone(request);
   parallel_for(request.users, threads, [&](size_t user) {
-    if (!prepare(catalog, request, user)) inside = false;
+    if (!prepare(request, user)) inside = false;
   });
   if (!inside) throw std::invalid_argument("a filter names a leaf that is not in the catalogue");
 }
 
-bool PreparedFilters::prepare(const CatalogView& catalog, const FilterRequest& request,
-                              size_t user) {
+// Denied to everybody is as good as removed.
+bool PreparedFilters::prepare_gone(const FilterRequest& request) {
+  gone_base_ = catalog_.removed;
+  if (!request.deny_all.empty()) {
+    Picked& picked = thread_picked();
+    if (!picked.pick(request.deny_all, catalog_, [](bool, uint32_t) { return true; })) return false;
+    denied_to_all_ = {picked.base_set(catalog_), picked.added_set(catalog_)};
+    gone_base_ = denied_to_all_.base.view();
+    gone_added_ = denied_to_all_.added.view();
+    if (catalog_.removed.count > 0) {
+      removed_or_denied_ = OwnedRankSet(united(catalog_.removed, gone_base_), catalog_.base.items);
+      gone_base_ = removed_or_denied_.view();
+    }
+  }
+  for (const LeafBits& bits : request.bitmaps) {
+    gone_of_bitmap_.push_back({held_by(bits.base, gone_base_, catalog_.base.items),
+                               held_by(bits.added, gone_added_, catalog_.added.items)});
+  }
+  return true;
+}
+
+bool PreparedFilters::prepare(const FilterRequest& request, size_t user) {
   UserFilter& filter = filters_[user];
   const int32_t chosen = request.bitmap_of_user != nullptr ? request.bitmap_of_user[user] : -1;
   const LeafBits* bits = chosen >= 0 ? &request.bitmaps[static_cast<size_t>(chosen)] : nullptr;
-  filter.base.gone = bits != nullptr ? gone_[static_cast<size_t>(chosen)].view() : catalog.removed;
+  filter.base.gone = gone_base_;
+  filter.added.gone = gone_added_;
   if (bits != nullptr) {
-    filter.base.kind = filter.added.kind = SegmentFilter::Kind::bitmap;
-    filter.base.bits = bits->base;
-    filter.added.bits = bits->added;
+    const Lists& gone = gone_of_bitmap_[static_cast<size_t>(chosen)];
+    filter.base = {SegmentFilter::Kind::bitmap, bits->base, {}, gone.base.view(), {}};
+    filter.added = {SegmentFilter::Kind::bitmap, bits->added, {}, gone.added.view(), {}};
   }
-
   // Leaves that are gone, or that the bitmap lacks, are not counted twice.
+  const bool any_gone = gone_base_.count + gone_added_.count > 0;
   const auto possible = [&](bool is_base, uint32_t rank) {
-    if (is_base && catalog.removed.contains(rank)) return false;
+    if (any_gone && (is_base ? gone_base_ : gone_added_).contains(rank)) return false;
     return bits == nullptr || (is_base ? bits->base : bits->added).contains(rank);
   };
-  Ranks base, added;
-  const auto collect = [&](bool is_base, uint32_t rank) {
-    if (possible(is_base, rank)) (is_base ? base : added).push_back(rank);
-  };
-  if (request.deny.offsets != nullptr && !for_each_leaf(request.deny.of(user), catalog, collect)) {
+  Picked& picked = thread_picked();
+  const std::span<const int64_t> denied =
+      request.deny.offsets != nullptr ? request.deny.of(user) : std::span<const int64_t>{};
+  const bool all = !any_gone && bits == nullptr && catalog_.added.items == 0;
+  if (!(all ? picked.pick_all(denied, catalog_) : picked.pick(denied, catalog_, possible)))
     return false;
-  }
-  sort_unique(base, catalog.base.items);
-  sort_unique(added, catalog.added.items);
   Lists& lists = lists_[user];
-  const bool listed = request.allow.offsets != nullptr && request.allow_all[user] == 0;
-  if (listed) {
-    const OwnedRankSet denied_base(std::move(base), catalog.base.items);
-    const OwnedRankSet denied_added(std::move(added), catalog.added.items);
-    base.clear();
-    added.clear();
-    const auto allow = [&](bool is_base, uint32_t rank) {
-      if (!(is_base ? denied_base : denied_added).view().contains(rank)) collect(is_base, rank);
-    };
-    if (!for_each_leaf(request.allow.of(user), catalog, allow)) return false;
-    sort_unique(base, catalog.base.items);
-    sort_unique(added, catalog.added.items);
-    filter.base.kind = filter.added.kind = SegmentFilter::Kind::list;
+  lists = {picked.base_set(catalog_), picked.added_set(catalog_)};
+  if (request.allow.offsets == nullptr || request.allow_all[user] != 0) {
+    filter.base.denied = lists.base.view();
+    filter.added.denied = lists.added.view();
+    return true;
   }
-  lists.base = OwnedRankSet(std::move(base), catalog.base.items);
-  lists.added = OwnedRankSet(std::move(added), catalog.added.items);
-  (listed ? filter.base.listed : filter.base.denied) = lists.base.view();
-  (listed ? filter.added.listed : filter.added.denied) = lists.added.view();
+  const auto allowed = [&](bool is_base, uint32_t rank) {
+    return possible(is_base, rank) && !(is_base ? lists.base : lists.added).view().contains(rank);
+  };
+  if (!picked.pick(request.allow.of(user), catalog_, allowed)) return false;
+  lists = {picked.base_set(catalog_), picked.added_set(catalog_)};
+  filter.base.kind = filter.added.kind = SegmentFilter::Kind::list;
+  filter.base.listed = lists.base.view();
+  filter.added.listed = lists.added.view();
   return true;
 }
 

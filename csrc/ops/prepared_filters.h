@@ -26,10 +26,12 @@ struct LeafBits {
 };
 
 // What the users of a batch may get: an item that the user's bitmap holds (where one is named),
-// that the user's allow list holds (where one applies), and that the deny list does not hold.
+// that the user's allow list holds (where one applies), and that neither the user's deny list nor
+// everybody's holds.
 struct FilterRequest {
   size_t users = 0;
-  LeafLists deny;                      // null offsets: nothing is denied
+  std::span<const int64_t> deny_all;   // leaves that nobody gets, prepared once
+  LeafLists deny;                      // null offsets: nothing else is denied
   LeafLists allow;                     // null offsets: no allow lists
   const uint8_t* allow_all = nullptr;  // [B] 1: the user's allow list does not apply
   std::span<const LeafBits> bitmaps;
@@ -50,11 +52,16 @@ class PreparedFilters {
     OwnedRankSet base;
     OwnedRankSet added;
   };
-  bool prepare(const CatalogView& catalog, const FilterRequest& request, size_t user);
+  bool prepare_gone(const FilterRequest& request);
+  bool prepare(const FilterRequest& request, size_t user);
 
-  std::vector<UserFilter> filters_;
+  CatalogView catalog_;
+  RankSet gone_base_, gone_added_;  // removed and denied to everybody
+  Lists denied_to_all_;
+  OwnedRankSet removed_or_denied_;
+  std::vector<Lists> gone_of_bitmap_;  // those of them that the bitmap holds
   std::vector<Lists> lists_;
-  std::vector<OwnedRankSet> gone_;  // per bitmap: removed leaves that it holds
+  std::vector<UserFilter> filters_;
 };
 
 }  // namespace mmgrec

@@ -2,7 +2,9 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <new>
@@ -25,10 +27,36 @@ struct Loop {
   }
 };
 
+// How long a thread that has nothing to do looks out for more before it sleeps. To be woken takes
+// the system about as long, which is as long as a short loop.
+constexpr std::chrono::microseconds kLookOut{50};
+
+void pause_briefly() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// Waits for it to happen, but no longer than kLookOut.
+template <class Happened>
+void look_out(Happened happened) {
+  constexpr int kPauses = 16;  // between two looks at the clock
+  const auto end = std::chrono::steady_clock::now() + kLookOut;
+  do {
+    for (int i = 0; i < kPauses; ++i) {
+      if (happened()) return;
+      pause_briefly();
+    }
+  } while (std::chrono::steady_clock::now() < end);
+}
+
 class Pool {
  public:
   void run(Loop& loop, unsigned threads) {
     const unsigned helpers = threads - 1;
+    unsigned asleep = 0;  // helpers that have to be woken
     {
       std::lock_guard lock(mutex_);
       while (workers_ < helpers && start_worker()) {
@@ -36,14 +64,20 @@ class Pool {
       loop_ = &loop;
       wanted_ = helpers;
       ++generation_;
+      asleep = helpers - std::min(helpers, looking_out_);
     }
-    wake_.notify_all();
+    for (; asleep > 0; --asleep) wake_.notify_one();
     loop.run();
-    // A worker that has not woken up by now finds nothing left to do; none may begin any more.
+    {
+      // A worker that has not come by now finds nothing left to do; none may begin any more.
+      std::lock_guard lock(mutex_);
+      wanted_ = 0;
+      loop_ = nullptr;
+    }
+    const auto all_left = [&] { return busy_ == 0; };
+    look_out(all_left);
     std::unique_lock lock(mutex_);
-    wanted_ = 0;
-    loop_ = nullptr;
-    idle_.wait(lock, [&] { return busy_ == 0; });
+    idle_.wait(lock, all_left);
   }
 
  private:
@@ -71,6 +105,11 @@ class Pool {
       loop->run();
       lock.lock();
       if (--busy_ == 0) idle_.notify_all();
+      ++looking_out_;
+      lock.unlock();
+      look_out([&] { return generation_ != seen; });
+      lock.lock();
+      --looking_out_;
     }
   }
 
@@ -79,9 +118,11 @@ class Pool {
   std::condition_variable idle_;
   Loop* loop_ = nullptr;
   unsigned workers_ = 0;
-  unsigned wanted_ = 0;  // workers that may still join the loop
-  unsigned busy_ = 0;    // workers inside the loop
-  uint64_t generation_ = 0;
+  unsigned wanted_ = 0;       // workers that may still join the loop
+  unsigned looking_out_ = 0;  // workers that will see the next loop without being woken
+  // Written with the lock held; read without it by those who look out.
+  std::atomic<unsigned> busy_ = 0;  // workers inside the loop
+  std::atomic<uint64_t> generation_ = 0;
 };
 
 // Never destroyed: detached workers wait on it until the process ends.

@@ -11,7 +11,9 @@ using LoopBody = void (*)(void* context, size_t index);
 // others; returns when all are done. The body must not throw.
 //
 //   indices are drawn from one atomic counter, so that uneven work balances itself
-//   workers are started when first wanted, kept for the life of the process, and sleep in between
+//   workers are started when first wanted, kept for the life of the process, and sleep in between;
+//   for some microseconds after a loop they look out for the next one, because waking takes longer
+//   than a short loop
 //   while another caller has the pool, or inside a loop, the calling thread does everything itself
 //   after fork() the child starts workers of its own
 void parallel_for(size_t count, unsigned threads, LoopBody body, void* context);

@@ -57,7 +57,8 @@ void Beams::extend_prefixes(size_t beams_before) {
       const auto parent = static_cast<size_t>(beam.parent);
       const int64_t* from = prefix_.data() + (b * beams_before + parent) * level_;
       int64_t* to = next_prefix_.data() + (b * width_ + m) * (level_ + 1);
-      std::copy_n(from, level_, to);
+      // A few numbers: a call would take longer.
+      for (size_t t = 0; t < level_; ++t) to[t] = from[t];
       to[level_] = beam.token;
     }
   }

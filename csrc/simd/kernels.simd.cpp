@@ -1,8 +1,10 @@
 // All CPU kernels of one instruction set. CMake compiles this file once per set, with its flags,
 // its namespace MMGREC_ISA and its MMGREC_LANES and MMGREC_TILE_ROWS.
 #include "ops/constrained_topk.simd.h"
+#include "ops/rank_sort.simd.h"
 #include "ops/relation_attention.simd.h"
 #include "ops/rq_assign.simd.h"
+#include "ops/step_scores.simd.h"
 #include "recommender/beam_attention.simd.h"
 #include "recommender/layers.simd.h"
 
@@ -20,7 +22,8 @@ extern const Kernels kernels = {
     pack_codebooks,
     assign_scratch,
     assign,
-    {list_children, gather, gather_leaves, add_dots, log_sum_exp, survivors},
+    {list_children, gather, gather_leaves, add_dots, log_sum_exp, log_totals, score, threshold,
+     survivors, ranks, list_bits},
     {{linear_packed_bytes, linear_pack, linear},
      norm,
      prefix_attention,

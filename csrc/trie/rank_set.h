@@ -47,13 +47,20 @@ class OwnedRankSet {
   // `ranks` ascend, are unique and lie below `bound`.
   OwnedRankSet(std::vector<uint32_t> ranks, uint32_t bound) : ranks_(std::move(ranks)) {
     if (ranks_.empty()) return;
-    // About one bucket per rank.
-    const uint32_t per_bucket = bound / static_cast<uint32_t>(ranks_.size());
-    shift_ = static_cast<uint32_t>(std::bit_width(std::max(per_bucket, 1u)) - 1);
+    shift_ = shift_for(static_cast<uint32_t>(ranks_.size()), bound);
     directory_.assign(size_t{bound >> shift_} + 2, 0);
     for (const uint32_t rank : ranks_) ++directory_[(rank >> shift_) + 1];
     for (size_t b = 1; b < directory_.size(); ++b) directory_[b] += directory_[b - 1];
   }
+  // Directory and all; see RankSet.
+  OwnedRankSet(std::vector<uint32_t> ranks, std::vector<uint32_t> directory, uint32_t shift)
+      : ranks_(std::move(ranks)), directory_(std::move(directory)), shift_(shift) {}
+
+  // Buckets of a directory: about one per rank.
+  static uint32_t shift_for(uint32_t count, uint32_t bound) {
+    return static_cast<uint32_t>(std::bit_width(std::max(bound / count, 1u)) - 1);
+  }
+
   RankSet view() const {
     return {ranks_.data(), static_cast<uint32_t>(ranks_.size()), directory_.data(), shift_};
   }

@@ -17,6 +17,16 @@ from mmgrec_engine.settings import num_threads
 Ranks = NDArray[np.int64]
 
 
+def _first_outside(ranks: Ranks, num_leaves: int) -> int | None:
+    """Return where the first rank that is no leaf stands.
+
+    One pass where all are: negative numbers are large ones without a sign.
+    """
+    if not len(ranks) or int(ranks.view(np.uint64).max()) < num_leaves:
+        return None
+    return int(np.flatnonzero((ranks < 0) | (ranks >= num_leaves))[0])
+
+
 @dataclass(frozen=True)
 class RankLists:
     """Leaf ranks per user, in any order: user b has ``ranks[offsets[b]:offsets[b + 1]]``.
@@ -36,14 +46,16 @@ class RankLists:
         RequestError
             A rank is no leaf.
         """
-        offsets = np.cumsum([0, *(len(ranks) for ranks in lists)], dtype=np.int64)
-        ranks = np.concatenate([*lists, np.zeros(0, np.int64)]).astype(np.int64, copy=False)
-        if ranks.min(initial=0) < 0 or ranks.max(initial=-1) >= num_leaves:
-            outside = int(np.argmax((ranks < 0) | (ranks >= num_leaves)))
-            user = int(np.searchsorted(offsets, outside, side="right")) - 1
+        offsets = np.zeros(len(lists) + 1, np.int64)
+        np.cumsum([len(ranks) for ranks in lists], out=offsets[1:])
+        ranks = np.concatenate(lists) if len(lists) > 1 else lists[0] if lists else offsets[:0]
+        ranks = np.ascontiguousarray(ranks, np.int64)
+        bad = _first_outside(ranks, num_leaves)
+        if bad is not None:
+            user = int(np.searchsorted(offsets, bad, side="right")) - 1
             raise RequestError(
                 f"the filter of user {user} names a rank that is no item",
-                value=int(ranks[outside]),
+                value=int(ranks[bad]),
                 allowed=f"0 to {num_leaves - 1}",
             )
         return cls(offsets, ranks)
@@ -64,6 +76,18 @@ class RankLists:
         return RankLists(np.pad(self.offsets, (0, more), mode="edge"), self.ranks)
 
 
+def _denied_to_all(ranks: Ranks, num_leaves: int) -> Ranks:
+    ranks = np.ascontiguousarray(ranks, np.int64)
+    bad = _first_outside(ranks, num_leaves)
+    if bad is not None:
+        raise RequestError(
+            "the deny list of all users names a rank that is no item",
+            value=int(ranks[bad]),
+            allowed=f"0 to {num_leaves - 1}",
+        )
+    return ranks
+
+
 @dataclass(frozen=True)
 class NamedSet:
     """The leaves that a named filter lets through, one set per segment of the catalogue."""
@@ -79,11 +103,12 @@ class NamedSet:
 
 @dataclass(frozen=True, eq=False)
 class RankFilter:
-    """What a batch may get: in the named set, on the allow list, and not on the deny list.
+    """What a batch may get: in the named set, on the allow list, and not on a deny list.
 
     ``deny``, ``allow``: leaf ranks per user; deny wins where both name an item. ``allow_all``
     ``[B]`` uint8: 1 for users whose allow list does not apply. ``sets``: named sets;
-    ``set_of_user`` ``[B]`` int32: which of them applies to a user, -1 for none.
+    ``set_of_user`` ``[B]`` int32: which of them applies to a user, -1 for none. ``deny_all``: leaf
+    ranks that nobody gets, prepared once and not per user.
     """
 
     deny: RankLists
@@ -91,6 +116,7 @@ class RankFilter:
     allow_all: NDArray[np.uint8]
     sets: tuple[NamedSet, ...] = ()
     set_of_user: NDArray[np.int32] | None = None
+    deny_all: Ranks | None = None
     _prepared: dict[int, tuple[Searchable, _native.Filters]] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -103,20 +129,28 @@ class RankFilter:
         num_leaves: int,
         *,
         named: NamedSet | None = None,
+        deny_all: Ranks | None = None,
     ) -> RankFilter:
         """Build filters from one deny list and one allow list (None: everything) per user.
 
-        ``named`` applies to all of them.
+        ``named`` and ``deny_all`` apply to all of them.
+
+        Raises
+        ------
+        RequestError
+            A rank is no leaf.
         """
         sets = () if named is None else (named,)
         set_of_user = None if named is None else np.zeros(len(deny), np.int32)
         denied = RankLists.of(deny, num_leaves)
+        if deny_all is not None:
+            deny_all = _denied_to_all(deny_all, num_leaves)
         if allow is None:
-            return cls(denied, None, np.ones(len(deny), np.uint8), sets, set_of_user)
+            return cls(denied, None, np.ones(len(deny), np.uint8), sets, set_of_user, deny_all)
         nothing = np.zeros(0, np.int64)
         lists = [nothing if ranks is None else ranks for ranks in allow]
         free = np.array([ranks is None for ranks in allow], np.uint8)
-        return cls(denied, RankLists.of(lists, num_leaves), free, sets, set_of_user)
+        return cls(denied, RankLists.of(lists, num_leaves), free, sets, set_of_user, deny_all)
 
     @property
     def num_users(self) -> int:
@@ -131,6 +165,7 @@ class RankFilter:
             self.allow_all[rows],
             self.sets,
             None if self.set_of_user is None else self.set_of_user[rows],
+            self.deny_all,
         )
 
     def padded(self, users: int) -> RankFilter:
@@ -146,6 +181,7 @@ class RankFilter:
             None
             if self.set_of_user is None
             else np.pad(self.set_of_user, (0, more), constant_values=-1),
+            self.deny_all,
         )
 
     def mask(self, user: int, num_leaves: int) -> NDArray[np.bool_]:
@@ -158,6 +194,8 @@ class RankFilter:
             listed[self.allow.of_user(user)] = True
             allowed &= listed
         allowed[self.deny.of_user(user)] = False
+        if self.deny_all is not None:
+            allowed[self.deny_all] = False
         return allowed
 
     def prepared(self, catalog: Searchable, threads: int | None = None) -> _native.Filters:
@@ -181,6 +219,7 @@ class RankFilter:
                 None if allow is None else self.allow_all,
                 [(s.base.words, s.base.counts, s.added.words, s.added.counts) for s in self.sets],
                 self.set_of_user,
+                self.deny_all,
                 threads=threads or num_threads(),
             )
             # The catalogue is kept as well, so that no other one can take over its id.

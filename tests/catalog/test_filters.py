@@ -38,6 +38,19 @@ def test_rank_outside_the_catalogue(bad: int) -> None:
         RankFilter.from_lists([ranks(), ranks(bad)], None, 5)
 
 
+@pytest.mark.parametrize("bad", [-1, 5, -(2**63)])
+def test_rank_outside_the_catalogue_for_everybody(bad: int) -> None:
+    with pytest.raises(RequestError, match="all users"):
+        RankFilter.from_lists([ranks()], None, 5, deny_all=ranks(0, bad))
+
+
+def test_nobody_gets_what_is_denied_to_all() -> None:
+    made = RankFilter.from_lists([ranks(1), ranks()], [None, ranks(0, 2)], 4, deny_all=ranks(2, 2))
+    assert made.mask(0, 4).tolist() == [True, False, False, True]
+    assert made.mask(1, 4).tolist() == [True, False, False, False]
+    assert (made.of_users(np.array([1, 1])).mask(1, 4) == made.mask(1, 4)).all()
+
+
 @pytest.mark.parametrize("with_allow", [False, True])
 def test_filters_of_some_users_repeated(with_allow: bool) -> None:
     nothing = np.zeros(0, np.int64)

@@ -165,31 +165,97 @@ void check_damage(const mmgrec::StepKernels& kernels) {
   }
 }
 
+// Segments of all lengths side by side, scored together.
 void check_arithmetic(const mmgrec::StepKernels& kernels) {
+  using mmgrec::kSegment;
   std::mt19937 random(3);
   std::normal_distribution<float> normal(0, 4);
-  for (const size_t count : {0, 1, 2, 7, 8, 9, 16, 33, 64, 65, 130, 1000}) {
-    std::vector<float> x(count + mmgrec::kChildPadding), y;
-    for (float& value : x) value = normal(random);
-    if (count > 3) x[2] = -kInfinity;
-    double sum = 0;
-    for (size_t i = 0; i < count; ++i) sum += std::exp(double{x[i]});
-    const float total = kernels.log_sum_exp(x.data(), count);
-    CHECK(count == 0 ? total == -kInfinity : std::abs(total - std::log(sum)) < 2e-6 * count + 1e-6);
-    y = x;
-    std::vector<uint32_t> found(count + mmgrec::kChildPadding);
-    const size_t kept = kernels.survivors(x.data(), count, -2, total, -8, found.data());
-    size_t expected = 0;
-    for (size_t i = 0; i < count; ++i) {
-      const float score = -2 + std::min(0.0f, y[i] - total);
-      CHECK(x[i] == score);
-      if (score >= -8) CHECK(found[expected++] == i);
-    }
-    CHECK(kept == expected);
+  std::vector<size_t> counts{0, 1, 2, 7, 8, 9, 16, 17, 32, 33, 64, 65, 130, 1000};
+  std::vector<uint32_t> begins{0};
+  std::vector<float> x, scores;
+  for (const size_t count : counts) {
+    for (size_t i = 0; i < count; ++i) x.push_back(i == 2 ? -kInfinity : normal(random));
+    while (x.size() % kSegment != 0) x.push_back(-kInfinity);
+    begins.push_back(static_cast<uint32_t>(x.size()));
+    scores.push_back(normal(random));
   }
-  std::vector<float> nan(20 + mmgrec::kChildPadding, 1);
-  nan[13] = std::nanf("");
-  CHECK(std::isnan(kernels.log_sum_exp(nan.data(), 20)));
+  const std::vector<float> logits = x;
+  const size_t size = x.size(), groups = 64;
+  x.resize(size + kSegment);
+  std::vector<float> totals(4 * kSegment), most(groups), expected_most(groups, -kInfinity);
+  kernels.log_totals(x.data(), begins.data(), counts.size(), totals.data());
+  kernels.score(x.data(), begins.data(), counts.size(), scores.data(), totals.data(), most.data(),
+                groups);
+  for (size_t s = 0; s < counts.size(); ++s) {
+    double sum = 0;
+    for (size_t i = begins[s]; i < begins[s + 1]; ++i) sum += std::exp(double{logits[i]});
+    if (counts[s] > 0) CHECK(std::abs(totals[s] - std::log(sum)) < 1e-6 + 2e-7 * std::log(sum));
+    for (size_t i = begins[s]; i < begins[s + 1]; ++i) {
+      CHECK(x[i] == scores[s] + std::min(0.0f, logits[i] - totals[s]));
+      expected_most[i % groups] = std::max(expected_most[i % groups], x[i]);
+    }
+  }
+  CHECK(most == expected_most);
+  for (const float least : {-3.0f, -8.0f, -kInfinity}) {
+    std::vector<uint32_t> found(size + kSegment), expected;
+    const size_t kept = kernels.survivors(x.data(), size, least, found.data());
+    for (uint32_t i = 0; i < size; ++i) {
+      if (x[i] >= least) expected.push_back(i);
+    }
+    found.resize(kept);
+    CHECK(found == expected);
+  }
+  std::vector<float> row(logits.end() - 1008, logits.end() - 8);
+  row.resize(1000 + mmgrec::kChildPadding);
+  CHECK(kernels.log_sum_exp(row.data(), 1000) == totals[counts.size() - 1]);
+}
+
+void check_bad_logits(const mmgrec::StepKernels& kernels) {
+  for (const float bad : {std::nanf(""), kInfinity}) {
+    for (const float other : {1.0f, -kInfinity}) {
+      for (const size_t at : {0, 13, 19, 40}) {
+        std::vector<float> x(48 + mmgrec::kChildPadding, other);
+        x[at] = bad;
+        CHECK(std::isnan(kernels.log_sum_exp(x.data(), 48)));
+      }
+    }
+  }
+  std::vector<float> dead(20 + mmgrec::kChildPadding, -kInfinity);
+  CHECK(kernels.log_sum_exp(dead.data(), 20) == -kInfinity);
+  CHECK(kernels.log_sum_exp(dead.data(), 0) == -kInfinity);
+}
+
+void check_order(const mmgrec::StepKernels& kernels) {
+  std::mt19937 random(4);
+  for (const size_t count : {1, 2, 15, 16, 17, 64, 200}) {
+    for (const unsigned distinct : {3u, 1000000u}) {
+      std::vector<float> x(count + mmgrec::kSegment);
+      for (size_t i = 0; i < count; ++i) x[i] = 5 - static_cast<float>(random() % distinct);
+      std::vector<uint32_t> before(count);
+      const std::vector<float> whole(x.begin(), x.begin() + static_cast<std::ptrdiff_t>(count));
+      kernels.ranks(x.data(), count, before.data());
+      for (size_t i = 0; i < count; ++i)
+        CHECK(before[i] == std::ranges::count_if(whole, [&](float v) { return v > whole[i]; }));
+      if (count % mmgrec::kSegment != 0) continue;
+      for (size_t wanted = 1; wanted <= count; wanted += 7) {
+        const float least = kernels.threshold(x.data(), count, wanted);
+        const auto found =
+            static_cast<size_t>(std::ranges::count_if(whole, [&](float v) { return v >= least; }));
+        CHECK(found >= wanted);
+        if (distinct > 3) CHECK(found <= wanted + wanted / 16 + 1);
+      }
+    }
+  }
+  std::vector<float> few(mmgrec::kSegment, -kInfinity);
+  few[3] = -2;
+  const float least = kernels.threshold(few.data(), few.size(), 1);
+  CHECK(least > -kInfinity && least <= -2);
+  CHECK(kernels.threshold(few.data(), few.size(), 2) == -kInfinity);
+}
+
+void check_dots(const mmgrec::StepKernels& kernels) {
+  std::mt19937 random(3);
+  std::normal_distribution<float> normal(0, 4);
   for (const size_t width : {1, 4, 7, 8, 16, 31, 64, 100}) {
     std::vector<float> query(width), rows(3 * width), x{1, 2, 3};
     for (float& value : query) value = normal(random);
@@ -203,18 +269,20 @@ void check_arithmetic(const mmgrec::StepKernels& kernels) {
   }
 }
 
-void check_selection() {
+void check_selection(const mmgrec::StepKernels& kernels) {
   std::mt19937 random(5);
   for (const size_t wanted : {1, 2, 10, 300}) {
     std::vector<Beam> all;
     mmgrec::BeamSelection best;
-    best.reset(wanted);
+    best.reset(wanted, kernels);
     for (uint32_t i = 0; i < 2000; ++i) {
       // Few distinct scores, so that ties are everywhere; 0 and -0 are one score.
       const float score = -static_cast<float>(random() % 50) * (i % 2 ? 1.0f : 0.5f);
       const Beam beam{{i, i + 1}, {}, score, 0, 0};
       all.push_back(beam);
-      if (score >= best.least()) best.push(beam);
+      if (score < best.least()) continue;
+      best.slot() = beam;
+      best.take();
     }
     std::ranges::sort(all, [](const Beam& a, const Beam& b) {
       return a.score != b.score ? a.score > b.score : a.base.lo < b.base.lo;
@@ -229,7 +297,6 @@ void check_selection() {
 
 int main() {
   check_by_hand();
-  check_selection();
   mmgrec::for_all_kernels([](const Kernels& kernels) {
     check_listing(kernels.step, {7, 5, 3}, 60, 1, 1);
     check_listing(kernels.step, {256, 256, 256}, 20000, 3, 2);
@@ -239,5 +306,9 @@ int main() {
     check_listing(kernels.step, {1, 1}, 1, 1, 6);
     check_damage(kernels.step);
     check_arithmetic(kernels.step);
+    check_bad_logits(kernels.step);
+    check_order(kernels.step);
+    check_dots(kernels.step);
+    check_selection(kernels.step);
   });
 }

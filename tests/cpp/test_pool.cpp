@@ -3,6 +3,8 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
+#include <ctime>
 #include <thread>
 #include <vector>
 
@@ -23,6 +25,21 @@ void test_every_index_once() {
   for (const size_t count : {0, 1, 2, 7, 1000})
     for (const unsigned threads : {0u, 1u, 2u, 5u}) check_loop(count, threads);
   for (int i = 0; i < 2000; ++i) check_loop(3, 3);
+}
+
+// Workers that look out for the next loop, that fall asleep just now, and that sleep.
+void test_pauses_between_loops() {
+  for (int i = 0; i < 400; ++i) {
+    check_loop(5, 3);
+    std::this_thread::sleep_for(std::chrono::microseconds(i % 100));
+  }
+}
+
+void test_idle_workers_sleep() {
+  check_loop(5, 3);
+  const std::clock_t before = std::clock();
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  CHECK(std::clock() - before < CLOCKS_PER_SEC / 50);
 }
 
 void test_many_callers() {
@@ -65,6 +82,8 @@ void test_scratch_is_kept() {
 int main() {
   test_child_after_fork();
   test_every_index_once();
+  test_pauses_between_loops();
+  test_idle_workers_sleep();
   test_many_callers();
   test_nested();
   test_scratch_is_kept();

@@ -34,6 +34,7 @@ def random_filters(
     deny = [rng.integers(0, n, int(rng.integers(0, n + 1))) for _ in range(users)]
     if kind == "all denied":
         deny = [np.arange(n) for _ in range(users)]
+    deny_all = rng.integers(0, n, n // 4) if rng.random() < 0.5 else None
     allow = None
     if kind == "allow":
         allow = [rng.integers(0, n, 1 + n // 3) if u % 2 else None for u in range(users)]
@@ -42,12 +43,12 @@ def random_filters(
             NamedSet(LeafSet.of(rng.integers(0, n, size), n), LeafSet.all(0))
             for size in (0, 1 + n // 5, 3 * n)
         )
-        lists = RankFilter.from_lists(deny, None, n)
+        lists = RankFilter.from_lists(deny, None, n, deny_all=deny_all)
         chosen = np.array([u % 4 - 1 for u in range(users)], np.int32)
         allow = [None if u % 2 else rng.integers(0, n, n) for u in range(users)]
-        with_allow = RankFilter.from_lists(deny, allow, n)
+        with_allow = RankFilter.from_lists(deny, allow, n, deny_all=deny_all)
         return replace(lists if rng.random() < 0.5 else with_allow, sets=sets, set_of_user=chosen)
-    return RankFilter.from_lists(deny, allow, n)
+    return RankFilter.from_lists(deny, allow, n, deny_all=deny_all)
 
 
 def assert_same(ours: BeamStep, reference: BeamStep) -> None:

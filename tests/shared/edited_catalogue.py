@@ -44,6 +44,7 @@ class Edited:
         gone = np.setdiff1d(np.arange(leaves), order)
         deny = [rng.integers(0, n, rng.integers(0, n + 1)) for _ in range(users)]
         allow = [None if u % 2 else rng.integers(0, n, n) for u in range(users)]
+        deny_all = rng.integers(0, n, n // 8)
         named = np.flatnonzero(rng.random(n) < 0.7)
         in_set = np.concatenate([order[named], gone])
         sets = (
@@ -58,8 +59,9 @@ class Edited:
             [np.concatenate([order[d], gone[:3]]) for d in deny],
             [None if a is None else np.concatenate([order[a], gone]) for a in allow],
             leaves,
+            deny_all=np.concatenate([gone[-2:], order[deny_all]]),
         )
-        built = RankFilter.from_lists(deny, allow, n)
+        built = RankFilter.from_lists(deny, allow, n, deny_all=deny_all)
         return (
             replace(edited, sets=sets[:1], set_of_user=chosen),
             replace(built, sets=sets[1:], set_of_user=chosen),
