@@ -61,6 +61,9 @@ def test_import_describe_train_evaluate_recommend(tmp_path: Path) -> None:
     wanted = {"dataset", "split", "users", "recall@10", "recall@20", "ndcg@10", "ndcg@20"}
     assert wanted | {"precision@20", "coverage@20", "baselines", "seconds"} == set(evaluated)
     assert "ItemKNN" in mmgrec("evaluate", run, "--split", "valid").stdout
+    exact = json.loads(mmgrec("evaluate", run, "--exact", "--json").stdout)
+    assert set(exact) == set(evaluated) | {"certified"}
+    assert exact["certified"] == 1.0
 
     user, item = int(toy.users["user"][0]), int(toy.items["item"][4])
     found = json.loads(

@@ -17,6 +17,9 @@ def evaluate(
     run: RunArgument,
     split: Annotated[str, typer.Option(help="test or valid.")] = "test",
     beam_width: Annotated[int, typer.Option(min=1, help="Beams per user.")] = 50,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Find the true best of the whole catalogue.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Measure a run on held-out items: full catalogue, training items excluded."""
@@ -24,14 +27,16 @@ def evaluate(
         raise ConfigError("unknown split", value=split, allowed=", ".join(SPLITS))
     set_threads()
     from mmgrec.data.dataset import Dataset, Split
-    from mmgrec.evaluation.engine_rank import engine_rank
+    from mmgrec.evaluation.engine_rank import EngineRank
     from mmgrec.evaluation.protocol import evaluate as measure
     from mmgrec.evaluation.protocol import evaluation_table
     from mmgrec_engine.engine import Engine
 
     dataset = Dataset.load(run / "dataset")
-    rank = engine_rank(Engine.load(run), dataset, beam_width)
-    figures = measure(dataset, Split(SPLITS[split]), rank)
+    engine = EngineRank(Engine.load(run), dataset, beam_width, exact=exact)
+    figures = measure(dataset, Split(SPLITS[split]), engine)
+    if exact:
+        figures["certified"] = engine.certified_share
     if json:
         print_json(figures)
     else:

@@ -12,6 +12,7 @@ from mmgrec.cli.bench import bench_app
 from mmgrec.cli.data import data_app
 from mmgrec.cli.doctor import doctor
 from mmgrec.cli.evaluate import evaluate
+from mmgrec.cli.experiment import experiment
 from mmgrec.cli.output import HUMAN
 from mmgrec.cli.recommend import recommend
 from mmgrec.cli.tokenize import tokenize
@@ -28,7 +29,7 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
-for command in (tokenize, train, evaluate, recommend, doctor):
+for command in (tokenize, train, evaluate, experiment, recommend, doctor):
     app.command()(command)
 
 
