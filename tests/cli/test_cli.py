@@ -78,6 +78,28 @@ def test_import_describe_train_evaluate_recommend(tmp_path: Path) -> None:
     assert not proved["limit_hit"]
 
 
+def test_experiment(tmp_path: Path) -> None:
+    make_dataset().save(tmp_path / "data")
+    (tmp_path / "table.toml").write_text(
+        f"data = '{tmp_path / 'data'}'\nbaselines = ['popular', 'itemknn', 'ease']\n"
+    )
+    out = ("--out", tmp_path / "out")
+    done = mmgrec("experiment", tmp_path / "table.toml", *out, "--json")
+    results = json.loads(done.stdout)
+    assert results["test_openings"] == 0
+    assert [row["method"] for row in results["splits"]["valid"]["rows"]] == [
+        "popular",
+        "itemknn",
+        "ease",
+    ]
+    assert "3/3" in done.stderr
+    shown = mmgrec("experiment", tmp_path / "table.toml", *out)
+    assert "validation split" in shown.stdout
+    assert "1/3" not in shown.stderr
+    (tmp_path / "table.toml").write_text("data = 'nowhere'\nbaselines = ['popular']\n")
+    assert "not a folder" in mmgrec("experiment", tmp_path / "table.toml", *out, code=2).stderr
+
+
 def test_doctor(tmp_path: Path) -> None:
     report = json.loads(mmgrec("doctor", "--json").stdout)
     assert set(report["self_test"].values()) == {"ok"}

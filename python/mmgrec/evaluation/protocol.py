@@ -12,10 +12,10 @@ from rich.table import Table
 from mmgrec.data.dataset import Dataset, Split
 from mmgrec.data.histories import Histories
 from mmgrec.evaluation.baselines import (
+    CoOccurrence,
     Rows,
     Scorer,
     best_knn,
-    co_occurrence,
     item_knn,
     most_popular,
 )
@@ -101,13 +101,12 @@ def evaluate(dataset: Dataset, split: Split, scorer: Scorer) -> dict[str, Any]:
 
 def _baselines(dataset: Dataset, held_out: HeldOut) -> dict[str, dict[str, float]]:
     history, num_items = held_out.history, held_out.num_items
-    counts = co_occurrence(history, num_items)
+    counts = CoOccurrence(history, num_items)
     knn = best_knn(history, dataset.histories(Split.VALID), num_items, counts)
     neighbours = item_knn(history, num_items, held_out.rows, K, knn, counts)
-    chosen = {"neighbours": knn[0], "shrink": knn[1]}
     return {
         "popular": held_out.summary(held_out.popular),
-        "itemknn": held_out.summary(neighbours) | chosen,
+        "itemknn": held_out.summary(neighbours) | knn.model_dump(),
     }
 
 
@@ -115,8 +114,8 @@ def evaluation_table(figures: dict[str, Any]) -> Table:
     """Lay the figures out beside the baselines."""
     popular, knn = figures["baselines"]["popular"], figures["baselines"]["itemknn"]
     caption = (
-        f"ItemKNN with {knn['neighbours']} neighbours and shrinkage {knn['shrink']:g}, "
-        "chosen on the validation split"
+        f"ItemKNN with {knn['neighbours']} neighbours, shrinkage {knn['shrink']:g} and users "
+        f"weighted by n^-{knn['user_power']:g}, chosen on the validation split"
     )
     if "certified" in figures:
         caption += f"; exact search, {figures['certified']:.1%} of the lists proved"

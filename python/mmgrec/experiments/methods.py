@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,18 +12,17 @@ from typing import Any, Literal
 from rich.console import Console
 
 from mmgrec.data.dataset import Dataset, Split
-from mmgrec.evaluation.baselines import Ease, ItemKnn, Popular, Scorer, Settings, grid_of, tune
+from mmgrec.evaluation.baselines import Ease, ItemKnn, Popular, Scorer, grid_of
 from mmgrec.experiments.bpr_mf import BprMf
 from mmgrec.experiments.config import ExperimentConfig, Variant
 from mmgrec.experiments.factors import Workplace
 from mmgrec.experiments.lightgcn import LightGcn, LightGcnSoftmax
 from mmgrec.experiments.ours import dense, generative
+from mmgrec.experiments.tuned import tuned_settings
 from mmgrec.experiments.vbpr import Vbpr
 from mmgrec.training.pipeline import Run
 from mmgrec.training.reporter import Reporter
-from mmgrec_engine.artifact import folder_exists, open_folder, write_folder
 
-TUNING = "experiment-tuning"
 CLOSED: dict[str, type[Any]] = {b.name: b for b in (Popular, ItemKnn, Ease)}
 TRAINED: dict[str, type[Any]] = {b.name: b for b in (BprMf, LightGcn, LightGcnSoftmax, Vbpr)}
 CHECKS = {"ease": Ease.check, "vbpr": Vbpr.check}
@@ -114,7 +112,7 @@ def _baseline(bench: Bench, name: str, data: str) -> Method:
         CHECKS[name](bench.dataset)
     axes = {**kind.axes, **bench.config.grids.get(name, {})}  # type: ignore[call-overload]
     grid = grid_of(kind.settings_type, axes, name)
-    seeds = tuple(bench.config.seeds) if kind.seeded else (bench.config.seeds[0],)
+    seeds = tuple(bench.config.seeds) if kind.seeded else (0,)
     recipe: dict[str, Any] = {"baseline": name, "grid": [point.model_dump() for point in grid]}
     if kind.seeded:
         recipe["tuned_with_seed"] = seeds[0]
@@ -126,43 +124,11 @@ def _baseline(bench: Bench, name: str, data: str) -> Method:
         baseline = kind(visible, work) if name in TRAINED else kind(visible)
 
         def fit(seed: int) -> tuple[Scorer, dict[str, Any]]:
-            settings = _tuned(bench, visible, baseline, grid, seeds[0], work)
+            settings = tuned_settings(
+                bench.out / "tuned" / name, visible, baseline, grid, seeds[0], work
+            )
             return baseline.fit(settings, seed), settings.model_dump()
 
         return fit
 
     return Method(name, name, "baseline", seeds, fingerprint, prepare)
-
-
-def _tuned(
-    bench: Bench,
-    visible: Dataset,
-    baseline: Any,  # noqa: ANN401 - a Baseline
-    grid: list[Settings],
-    seed: int,
-    work: Workplace,
-) -> Settings:
-    """Choose the settings of a baseline, or read an earlier choice."""
-    folder = bench.out / "tuned" / baseline.name
-    if folder_exists(folder, TUNING):
-        config = open_folder(folder, TUNING).config
-        if config["fingerprint"] == work.fingerprint:
-            chosen: Settings = baseline.settings_type(**config["settings"])
-            return chosen
-
-    def fit(settings: Settings) -> Scorer:
-        values = ", ".join(f"{name} {value:g}" for name, value in settings.model_dump().items())
-        place = f"{grid.index(settings) + 1}/{len(grid)}"
-        bench.console.print(f"  {baseline.name}, {place}: {values}", soft_wrap=True)
-        scorer: Scorer = baseline.fit(settings, seed)
-        return scorer
-
-    histories = (visible.histories(Split.TRAIN), visible.histories(Split.VALID))
-    best, scores = tune(grid, fit, *histories)
-    tried = [{**p.model_dump(), "ndcg@20": s} for p, s in zip(grid, scores, strict=False)]
-    config = {"fingerprint": work.fingerprint, "settings": best.model_dump(), "tried": tried}
-    write_folder(folder, TUNING, config, {})
-    for point in grid:
-        if point != best:
-            shutil.rmtree(work.point(point, seed), ignore_errors=True)
-    return best

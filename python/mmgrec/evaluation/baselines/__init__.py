@@ -16,27 +16,29 @@ from mmgrec.evaluation.baselines.base import (
 from mmgrec.evaluation.baselines.ease import Ease
 from mmgrec.evaluation.baselines.item_knn import (
     KNN_GRID,
+    CoOccurrence,
     ItemKnn,
+    KnnSettings,
     best_knn,
-    co_occurrence,
     item_knn,
     item_similarity,
 )
 from mmgrec.evaluation.baselines.popular import Popular, most_popular
-from mmgrec.evaluation.baselines.tuning import tune
+from mmgrec.evaluation.baselines.tuning import tune, validation_score
 
 __all__ = [
     "KNN_GRID",
     "Baseline",
+    "CoOccurrence",
     "Ease",
     "ItemKnn",
+    "KnnSettings",
     "MatrixScorer",
     "Popular",
     "Rows",
     "Scorer",
     "Settings",
     "best_knn",
-    "co_occurrence",
     "grid_of",
     "interaction_matrix",
     "item_knn",
@@ -44,4 +46,5 @@ __all__ = [
     "most_popular",
     "top_items",
     "tune",
+    "validation_score",
 ]

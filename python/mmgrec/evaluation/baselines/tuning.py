@@ -15,36 +15,20 @@ S = TypeVar("S")
 K = 20
 
 
-def tune(
-    grid: Sequence[S], fit: Callable[[S], Scorer], history: Histories, valid: Histories
-) -> tuple[S, list[float]]:
-    """Choose the point of a grid with the best NDCG@20 on validation; the first of equals.
+def tune(grid: Sequence[S], score: Callable[[S], float]) -> S:
+    """Return the point of a grid with the highest score, the first of equals.
 
-    ::
-
-        users  = those with training and validation items
-        scores = mean NDCG@20 of every point's ranking for them
-        a grid of one point, or no such user: the first point, unscored
-
-    Parameters
-    ----------
-    grid : sequence
-        Points.
-    fit : callable
-        A point to a scorer.
-    history, valid : Histories
-        Training and validation items.
-
-    Returns
-    -------
-    tuple
-        The best point, and the score of every point (empty where none was needed).
+    A grid of one point is not scored.
     """
+    if len(grid) == 1:
+        return grid[0]
+    return grid[int(np.argmax([score(point) for point in grid]))]
+
+
+def validation_score(scorer: Scorer, history: Histories, valid: Histories) -> float:
+    """Return the mean NDCG@20 of the users with training and validation items; 0 without any."""
     rows = np.flatnonzero((valid.lengths > 0) & (history.lengths > 0))
-    if len(grid) == 1 or len(rows) == 0:
-        return grid[0], []
-    scores = []
-    for point in grid:
-        top = fit(point).rank(rows, K)
-        scores.append(float(per_user_metrics(top, valid, rows)["ndcg@20"].to_numpy().mean()))
-    return grid[int(np.argmax(scores))], scores
+    if len(rows) == 0:
+        return 0.0
+    metrics = per_user_metrics(scorer.rank(rows, K), valid, rows)
+    return float(metrics["ndcg@20"].to_numpy().mean())
