@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mmgrec.experiments.config import Variant, load_experiment
+from mmgrec.experiments.methods import CLOSED, TRAINED
 from mmgrec.training.presets import preset
 from mmgrec_engine.errors import ConfigError
 
@@ -81,3 +82,14 @@ def test_a_table_needs_rows_and_a_file(tmp_path: Path) -> None:
         load_experiment(written(tmp_path, json.dumps({"data": "x"}), "t.json"))
     with pytest.raises(ConfigError, match="cannot read"):
         load_experiment(tmp_path / "none.toml")
+
+
+def test_the_ready_made_files_are_read() -> None:
+    files = sorted((Path(__file__).parents[2] / "docs" / "experiments").glob("*.toml"))
+    assert len(files) == 3
+    for file in files:
+        config = load_experiment(file)
+        assert config.data == Path("data") / file.stem
+        assert not config.test
+        assert {variant.preset for variant in config.ours} == {"default", "reference"}
+        assert set(config.baselines) == set(CLOSED | TRAINED)

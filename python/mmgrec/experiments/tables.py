@@ -49,11 +49,13 @@ def _title(results: dict[str, Any], split: str) -> str:
 
 
 def _notes(results: dict[str, Any], split: str) -> str:
-    notes = [f"Mean ± standard deviation over {len(results['seeds'])} seeds (none where alike)."]
+    notes = []
+    if any(row["seeds"] > 1 for row in results["splits"][split]["rows"]):
+        notes.append(f"± standard deviation over {len(results['seeds'])} seeds.")
     if results["best_baseline"] is not None:
         notes.append(
             f"Δ: to {results['best_baseline']}, the best baseline on validation; paired bootstrap "
-            f"over users, {results['resamples']:,} resamples, of each user's mean over seeds."
+            f"over users, {results['resamples']:,} resamples of each user's mean over seeds."
         )
     openings = results["test_openings"]
     if split == "valid":
