@@ -88,7 +88,8 @@ def test_figures_are_those_of_the_rows(finished: tuple[Path, dict[str, Any]]) ->
             assert "difference" not in row
             continue
         found = row["difference"]["ndcg@20"]
-        direct = paired_bootstrap(averaged[row["method"]], averaged[best], resamples=10_000)
+        pair = averaged[row["method"]][:, None], averaged[best][:, None]
+        (direct,) = paired_bootstrap(*pair, resamples=10_000)
         assert found["mean"] == pytest.approx(direct.mean)
         assert (found["low"], found["high"]) == pytest.approx((direct.low, direct.high))
         assert found["p"] == pytest.approx(direct.p)

@@ -24,8 +24,8 @@ class Difference:
 
 def paired_bootstrap(
     ours: NDArray[Any], other: NDArray[Any], *, resamples: int, seed: int = 0
-) -> Difference:
-    """Compare two methods on the same users.
+) -> list[Difference]:
+    """Compare two methods on the same users, metric by metric.
 
     ::
 
@@ -37,35 +37,48 @@ def paired_bootstrap(
     Parameters
     ----------
     ours, other : array
-        ``[n]`` a metric per user, in the same order of users.
+        ``[n, c]`` metrics per user, in the same order of users.
     resamples : int
-        Draws.
+        Draws; the same ones for all columns.
     seed : int
         Of the draws.
 
     Returns
     -------
-    Difference
-        Zero with p = 1 where the two are equal for every user.
+    list
+        A `Difference` per column; zero with p = 1 where the two are equal for every user.
 
     Notes
     -----
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, sections 13.3 and 16.4.
     The resamples of d, shifted to mean zero, stand for what chance does without a difference.
     """
-    difference = np.asarray(ours, np.float64) - np.asarray(other, np.float64)
-    mean = float(difference.mean())
-    rng = np.random.default_rng(seed)
-    count = len(difference)
-    rows = max(1, BLOCK // count)
-    means = np.concatenate(
-        [
-            difference[rng.integers(0, count, (min(rows, resamples - done), count))].mean(axis=1)
-            for done in range(0, resamples, rows)
-        ]
-    )
+    differences = np.asarray(ours, np.float64) - np.asarray(other, np.float64)
+    means = _resampled_means(differences, resamples, np.random.default_rng(seed))
+    return [
+        _difference(column, drawn) for column, drawn in zip(differences.T, means.T, strict=True)
+    ]
+
+
+def _resampled_means(
+    values: NDArray[np.float64], resamples: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return the column means ``[resamples, c]`` of rows drawn with replacement."""
+    count = len(values)
+    block = max(1, BLOCK // count)
+    parts = []
+    for done in range(0, resamples, block):
+        size = min(block, resamples - done)
+        drawn = rng.integers(0, count, (size, count)) + count * np.arange(size)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
+        parts.append(times @ values / count)
+    return np.concatenate(parts)
+
+
+def _difference(values: NDArray[np.float64], means: NDArray[np.float64]) -> Difference:
+    mean = float(values.mean())
     low, high = np.percentile(means, [2.5, 97.5])
     # Sums in another order differ in the last digits; a tie must count as one.
-    slack = 1e-12 * max(1.0, float(np.abs(difference).max()))
+    slack = 1e-12 * max(1.0, float(np.abs(values).max()))
     extreme = int((np.abs(means - mean) >= abs(mean) - slack).sum())
-    return Difference(mean, float(low), float(high), (1 + extreme) / (1 + resamples))
+    return Difference(mean, float(low), float(high), (1 + extreme) / (1 + len(means)))

@@ -86,16 +86,9 @@ def _table(
             **{metric: _spread(per_seed, metric) for metric in METRICS},
         }
         if best is not None and place != best:
-            entry["difference"] = {
-                metric: asdict(
-                    paired_bootstrap(
-                        averaged[place][metric].to_numpy(),
-                        averaged[best][metric].to_numpy(),
-                        resamples=resamples,
-                    )
-                )
-                for metric in METRICS
-            }
+            pair = (averaged[place].select(METRICS), averaged[best].select(METRICS))
+            found = paired_bootstrap(*(p.to_numpy() for p in pair), resamples=resamples)
+            entry["difference"] = dict(zip(METRICS, map(asdict, found), strict=True))
         table.append(entry)
     return {"users": len(averaged[0]), "rows": table}
 

@@ -116,7 +116,7 @@ def _test_tables(out: Path, methods: list[Method]) -> list[list[str]]:
     known: list[list[str]] = []
     if folder_exists(out, KIND):
         known = open_folder(out, KIND).config["test_tables"]
-    rows = sorted(f"{method.slug} {method.fingerprint}" for method in methods)
+    rows = sorted(f"{m.slug} {m.fingerprint} seed {s}" for m in methods for s in m.seeds)
     return known if not rows or rows in known else [*known, rows]
 
 

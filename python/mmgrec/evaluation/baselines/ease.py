@@ -98,6 +98,7 @@ def ease_weights(gram: NDArray[np.float64], l2: float) -> NDArray[np.float64]:
         corner = np.tril(weights[rows, rows])
         weights[rows, rows] = corner + np.tril(corner, -1).T
         weights[rows, begin + BATCH :] = weights[begin + BATCH :, rows].T
+    weights = weights.T  # the same by symmetry, in the row order that scoring reads
     weights /= -weights.diagonal().copy()
     np.fill_diagonal(weights, 0.0)
     result: NDArray[np.float64] = weights
