@@ -61,6 +61,9 @@ def test_import_describe_train_evaluate_recommend(tmp_path: Path) -> None:
     wanted = {"dataset", "split", "users", "recall@10", "recall@20", "ndcg@10", "ndcg@20"}
     assert wanted | {"precision@20", "coverage@20", "baselines", "seconds"} == set(evaluated)
     assert "ItemKNN" in mmgrec("evaluate", run, "--split", "valid").stdout
+    exact = json.loads(mmgrec("evaluate", run, "--exact", "--json").stdout)
+    assert set(exact) == set(evaluated) | {"certified"}
+    assert exact["certified"] == 1.0
 
     user, item = int(toy.users["user"][0]), int(toy.items["item"][4])
     found = json.loads(
@@ -73,6 +76,28 @@ def test_import_describe_train_evaluate_recommend(tmp_path: Path) -> None:
     assert proved["certified"]
     assert proved["expanded"] > 0
     assert not proved["limit_hit"]
+
+
+def test_experiment(tmp_path: Path) -> None:
+    make_dataset().save(tmp_path / "data")
+    (tmp_path / "table.toml").write_text(
+        f"data = '{tmp_path / 'data'}'\nbaselines = ['popular', 'itemknn', 'ease']\n"
+    )
+    out = ("--out", tmp_path / "out")
+    done = mmgrec("experiment", tmp_path / "table.toml", *out, "--json")
+    results = json.loads(done.stdout)
+    assert results["test_openings"] == 0
+    assert [row["method"] for row in results["splits"]["valid"]["rows"]] == [
+        "popular",
+        "itemknn",
+        "ease",
+    ]
+    assert "3/3" in done.stderr
+    shown = mmgrec("experiment", tmp_path / "table.toml", *out)
+    assert "validation split" in shown.stdout
+    assert "1/3" not in shown.stderr
+    (tmp_path / "table.toml").write_text("data = 'nowhere'\nbaselines = ['popular']\n")
+    assert "not a folder" in mmgrec("experiment", tmp_path / "table.toml", *out, code=2).stderr
 
 
 def test_doctor(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 from mmgrec.data.dataset import Dataset, Split
-from mmgrec.evaluation.engine_rank import engine_rank
+from mmgrec.evaluation.baselines import Popular, Settings
+from mmgrec.evaluation.engine_rank import EngineRank
 from mmgrec.evaluation.protocol import evaluate
 from mmgrec_engine.engine import Engine
 from mmgrec_engine.errors import DataError
@@ -20,14 +21,15 @@ def test_a_perfect_ranking_scores_one() -> None:
     data = make_dataset()
     relevant = data.histories(Split.TEST)
 
-    def perfect(rows: np.ndarray) -> np.ndarray:
-        top = np.full((len(rows), 20), -1)
-        for i, row in enumerate(rows):
-            items = relevant.of(int(row))[:20]
-            top[i, : len(items)] = items
-        return top
+    class Perfect:
+        def rank(self, user_rows: np.ndarray, k: int) -> np.ndarray:
+            top = np.full((len(user_rows), k), -1)
+            for i, row in enumerate(user_rows):
+                items = relevant.of(int(row))[:k]
+                top[i, : len(items)] = items
+            return top
 
-    figures = evaluate(data, Split.TEST, perfect)
+    figures = evaluate(data, Split.TEST, Perfect())
     assert figures["recall@20"] == figures["ndcg@20"] == 1.0
     assert figures["users"] == int((relevant.lengths > 0).sum())
     assert set(figures["baselines"]) == {"popular", "itemknn"}
@@ -40,17 +42,18 @@ def test_users_without_history_get_the_most_popular_items() -> None:
     rows = data.interactions.with_columns(cold.alias("split"))
     made = Dataset(data.name, data.users, data.items, rows, {})
 
-    def rank(rows: np.ndarray) -> np.ndarray:
-        assert 0 not in rows
-        return np.full((len(rows), 20), -1)
+    class Nothing:
+        def rank(self, user_rows: np.ndarray, k: int) -> np.ndarray:
+            assert 0 not in user_rows
+            return np.full((len(user_rows), k), -1)
 
-    figures = evaluate(made, Split.TEST, rank)
+    figures = evaluate(made, Split.TEST, Nothing())
     assert figures["recall@20"] > 0
 
 
-def test_engine_as_ranking_function(dataset: Dataset, run_folder: Path) -> None:
-    rank = engine_rank(Engine.load(run_folder), dataset, beam_width=20)
-    top = rank(np.array([3, 0, 41]))
+def test_engine_as_scorer(dataset: Dataset, run_folder: Path) -> None:
+    scorer = EngineRank(Engine.load(run_folder), dataset, beam_width=20)
+    top = scorer.rank(np.array([3, 0, 41]), 20)
     train = dataset.histories(Split.TRAIN)
     for row, items in zip((3, 0, 41), top, strict=True):
         assert len(set(items.tolist())) == 20
@@ -62,4 +65,20 @@ def test_empty_split_is_an_error() -> None:
     only_train = data.interactions.filter(pl.col("split") == 0)
     made = Dataset(data.name, data.users, data.items, only_train, {})
     with pytest.raises(DataError, match="test split is empty"):
-        evaluate(made, Split.TEST, lambda rows: rows)
+        evaluate(made, Split.TEST, Popular(made).fit(Settings(), 0))
+
+
+def test_exact_search_proves_every_list(dataset: Dataset, run_folder: Path) -> None:
+    rows = np.arange(20)
+    tops = {}
+    for exact in (False, True):
+        scorer = EngineRank(Engine.load(run_folder), dataset, beam_width=1, exact=exact)
+        tops[exact] = scorer.rank(rows, 5)
+        assert scorer.asked == 20
+        if exact:
+            assert scorer.certified_share == 1.0
+        else:
+            assert scorer.certified_share < 1.0
+    wide = EngineRank(Engine.load(run_folder), dataset, beam_width=40)
+    assert (wide.rank(rows, 5) == tops[True]).all()
+    assert (tops[False] != tops[True]).any()

@@ -17,19 +17,24 @@ def evaluate(
     run: RunArgument,
     split: Annotated[str, typer.Option(help="test or valid.")] = "test",
     beam_width: Annotated[int, typer.Option(min=1, help="Beams per user.")] = 50,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Find the true best of the whole catalogue.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Measure a run on held-out items: full catalogue, training items excluded."""
     if split not in SPLITS:
         raise ConfigError("unknown split", value=split, allowed=", ".join(SPLITS))
     from mmgrec.data.dataset import Dataset, Split
-    from mmgrec.evaluation.engine_rank import engine_rank
+    from mmgrec.evaluation.engine_rank import EngineRank
     from mmgrec.evaluation.protocol import evaluate as measure
     from mmgrec.evaluation.protocol import evaluation_table
 
     dataset = Dataset.load(run / "dataset")
-    rank = engine_rank(load_engine(run), dataset, beam_width)
-    figures = measure(dataset, Split(SPLITS[split]), rank)
+    engine = EngineRank(load_engine(run), dataset, beam_width, exact=exact)
+    figures = measure(dataset, Split(SPLITS[split]), engine)
+    if exact:
+        figures["certified"] = engine.certified_share
     if json:
         print_json(figures)
     else:

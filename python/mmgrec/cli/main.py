@@ -12,6 +12,7 @@ from mmgrec.cli.bench import bench_app
 from mmgrec.cli.data import data_app
 from mmgrec.cli.doctor import doctor
 from mmgrec.cli.evaluate import evaluate
+from mmgrec.cli.experiment import experiment
 from mmgrec.cli.output import HUMAN
 from mmgrec.cli.profile import profile
 from mmgrec.cli.recommend import recommend
@@ -29,7 +30,7 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
-for command in (tokenize, train, evaluate, recommend, profile, doctor):
+for command in (tokenize, train, evaluate, experiment, recommend, profile, doctor):
     app.command()(command)
 
 

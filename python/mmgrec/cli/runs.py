@@ -47,7 +47,7 @@ def prepare_run(
     from mmgrec.training.reporter import Reporter
 
     set_threads()
-    where = _device(device)
+    where = choose_device(device)
     if config is not None:
         try:
             text = config.read_text(encoding="utf-8")
@@ -63,7 +63,8 @@ def prepare_run(
     return run, Reporter(HUMAN, run.work / "logs")
 
 
-def _device(name: str) -> str:
+def choose_device(name: str) -> str:
+    """Resolve auto; refuse a GPU that is not there."""
     import torch
 
     if name not in ("auto", "cpu", "cuda"):

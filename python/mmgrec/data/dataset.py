@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
@@ -71,6 +72,18 @@ class Dataset:
     def without_features(self) -> Dataset:
         """Return the same data set without modalities, as an artifact keeps it."""
         return replace(self, modalities={})
+
+    def hash_into(self, digest: hashlib._Hash) -> None:
+        """Feed tables and features to a hash, so that results can say what they were made from."""
+        for table in (self.users, self.items, self.interactions):
+            digest.update(table.write_csv().encode())
+        for name, modality in sorted(self.modalities.items()):
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(modality.values).tobytes())
+
+    def without(self, split: Split) -> Dataset:
+        """Return the data set without the interactions of a split; users and items stay."""
+        return replace(self, interactions=self.interactions.filter(pl.col("split") != int(split)))
 
     def save(self, path: Path, provenance: dict[str, Any] | None = None) -> None:
         """Write the data set as a folder, atomically."""

@@ -7,38 +7,63 @@ from rich.console import Console
 from rich.progress import Progress
 
 from mmgrec.data.dataset import Dataset, Split
-from mmgrec.evaluation.protocol import K, Rank, Rows
+from mmgrec.evaluation.baselines import Rows
 from mmgrec_engine.engine import Engine
 
 BATCH = 256
 
 
-def engine_rank(engine: Engine, dataset: Dataset, beam_width: int) -> Rank:
-    """Return a function from user rows to the item rows that the engine recommends them."""
-    history = dataset.histories(Split.TRAIN)
-    item_ids = np.array(dataset.items["item"].to_list(), dtype=object)
-    user_ids = np.array(dataset.users["user"].to_list(), dtype=object)
-    row_of = {item: row for row, item in enumerate(item_ids)} | {None: -1}
+class EngineRank:
+    """Ranks by what an engine recommends.
 
-    def recommend(rows: Rows) -> Rows:
-        found = engine.recommend(
-            [item_ids[history.of(int(row))].tolist() for row in rows],
-            users=user_ids[rows].tolist(),
-            k=K,
-            beam_width=beam_width,
-        )
-        return np.array([[row_of[i] for i in items] for items in found.items]).reshape(-1, K)
+    Parameters
+    ----------
+    engine : Engine
+        A loaded model.
+    dataset : Dataset
+        Its data set: users' training items are their histories.
+    beam_width : int
+        Beams per user.
+    exact : bool
+        Search for the true best of the whole catalogue.
+    """
 
-    def rank(rows: Rows) -> Rows:
+    def __init__(
+        self, engine: Engine, dataset: Dataset, beam_width: int, *, exact: bool = False
+    ) -> None:
+        self.engine, self.beam_width, self.exact = engine, beam_width, exact
+        self.history = dataset.histories(Split.TRAIN)
+        self.item_ids = np.array(dataset.items["item"].to_list(), dtype=object)
+        self.user_ids = np.array(dataset.users["user"].to_list(), dtype=object)
+        self.row_of = {item: row for row, item in enumerate(self.item_ids)} | {None: -1}
+        self.asked, self.certified = 0, 0
+
+    @property
+    def certified_share(self) -> float:
+        """Share of the users ranked so far whose list is provably the best of the catalogue."""
+        return self.certified / max(self.asked, 1)
+
+    def rank(self, user_rows: Rows, k: int) -> Rows:
+        """Return ``[n, k]`` item rows, best first; -1 for none."""
         # Histories of like length share a batch, so that little of it is padding.
-        order = np.argsort(history.lengths[rows], kind="stable")
-        top = np.full((len(rows), K), -1, np.int64)
+        order = np.argsort(self.history.lengths[user_rows], kind="stable")
+        top = np.full((len(user_rows), k), -1, np.int64)
         with Progress(console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("recommending", total=len(rows))
-            for begin in range(0, len(rows), BATCH):
+            task = progress.add_task("recommending", total=len(user_rows))
+            for begin in range(0, len(user_rows), BATCH):
                 part = order[begin : begin + BATCH]
-                top[part] = recommend(rows[part])
+                top[part] = self._recommend(user_rows[part], k)
                 progress.advance(task, len(part))
         return top
 
-    return rank
+    def _recommend(self, rows: Rows, k: int) -> Rows:
+        found = self.engine.recommend(
+            [self.item_ids[self.history.of(int(row))].tolist() for row in rows],
+            users=self.user_ids[rows].tolist(),
+            k=k,
+            beam_width=self.beam_width,
+            exact=self.exact,
+        )
+        self.asked += len(rows)
+        self.certified += int(found.certified.sum())
+        return np.array([[self.row_of[i] for i in items] for items in found.items]).reshape(-1, k)

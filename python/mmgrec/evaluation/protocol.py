@@ -3,25 +3,66 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.table import Table
 
 from mmgrec.data.dataset import Dataset, Split
-from mmgrec.evaluation.baselines import best_knn, item_knn, most_popular
+from mmgrec.data.histories import Histories
+from mmgrec.evaluation.baselines import (
+    CoOccurrence,
+    Rows,
+    Scorer,
+    best_knn,
+    item_knn,
+    most_popular,
+)
 from mmgrec.evaluation.metrics import summary
 from mmgrec_engine.errors import DataError
 
 K = 20
-Rows = NDArray[np.int64]
-Rank = Callable[[Rows], Rows]
 
 
-def evaluate(dataset: Dataset, split: Split, rank: Rank) -> dict[str, Any]:
-    """Evaluate a ranking function on the users of a split.
+@dataclass(frozen=True)
+class HeldOut:
+    """The users of a split and what they should be recommended.
+
+    ``rows`` ``[n]``: users with at least one item in the split. ``popular`` ``[n, 20]``: the most
+    popular items that these users do not have in training.
+    """
+
+    num_items: int
+    history: Histories
+    relevant: Histories
+    rows: Rows
+    popular: Rows
+
+    @classmethod
+    def of(cls, dataset: Dataset, split: Split) -> HeldOut:
+        """Take a split; an empty one is a `DataError`."""
+        history, relevant = dataset.histories(Split.TRAIN), dataset.histories(split)
+        rows = np.flatnonzero(relevant.lengths)
+        if len(rows) == 0:
+            raise DataError(f"the {split.name.lower()} split is empty", value=dataset.name)
+        popular = most_popular(history, dataset.num_items, rows, K)
+        return cls(dataset.num_items, history, relevant, rows, popular)
+
+    def rank(self, scorer: Scorer) -> Rows:
+        """Return every user's ranking ``[n, 20]``; users without history get popular items."""
+        known = self.history.lengths[self.rows] > 0
+        top = self.popular.copy()
+        top[known] = scorer.rank(self.rows[known], K)
+        return top
+
+    def summary(self, top: Rows) -> dict[str, float]:
+        """Return the means over all users of the split."""
+        return summary(top, self.relevant, self.rows, self.num_items)
+
+
+def evaluate(dataset: Dataset, split: Split, scorer: Scorer) -> dict[str, Any]:
+    """Evaluate a method on the users of a split.
 
     ::
 
@@ -36,51 +77,51 @@ def evaluate(dataset: Dataset, split: Split, rank: Rank) -> dict[str, Any]:
         Interactions with splits.
     split : Split
         VALID or TEST.
-    rank : callable
-        User rows ``[n]``, all with training items, to ranked item rows ``[n, 20]`` (-1 for none).
+    scorer : Scorer
+        Asked for users with training items only.
 
     Returns
     -------
     dict
         The object of ``mmgrec evaluate --json``. ItemKNN is tuned on validation.
     """
-    history, relevant = dataset.histories(Split.TRAIN), dataset.histories(split)
-    rows = np.flatnonzero(relevant.lengths)
-    if len(rows) == 0:
-        raise DataError(f"the {split.name.lower()} split is empty", value=dataset.name)
-    known = history.lengths[rows] > 0
-    popular = most_popular(history, dataset.num_items, rows, K)
+    held_out = HeldOut.of(dataset, split)
     started = time.monotonic()
-    top = popular.copy()
-    top[known] = rank(rows[known])
-    ours = summary(top, relevant, rows, dataset.num_items)
+    ours = held_out.summary(held_out.rank(scorer))
     seconds = time.monotonic() - started
-    knn = best_knn(history, dataset.histories(Split.VALID), dataset.num_items)
-    tops = {
-        "popular": popular,
-        "itemknn": item_knn(history, dataset.num_items, rows, K, knn),
-    }
-    baselines = {n: summary(top, relevant, rows, dataset.num_items) for n, top in tops.items()}
-    baselines["itemknn"] |= {"neighbours": knn[0], "shrink": knn[1]}
     return {
         "dataset": dataset.name,
         "split": split.name.lower(),
-        "users": len(rows),
+        "users": len(held_out.rows),
         **ours,
-        "baselines": baselines,
+        "baselines": _baselines(dataset, held_out),
         "seconds": seconds,
+    }
+
+
+def _baselines(dataset: Dataset, held_out: HeldOut) -> dict[str, dict[str, float]]:
+    history, num_items = held_out.history, held_out.num_items
+    counts = CoOccurrence(history, num_items)
+    knn = best_knn(history, dataset.histories(Split.VALID), num_items, counts)
+    neighbours = item_knn(history, num_items, held_out.rows, K, knn, counts)
+    return {
+        "popular": held_out.summary(held_out.popular),
+        "itemknn": held_out.summary(neighbours) | knn.model_dump(),
     }
 
 
 def evaluation_table(figures: dict[str, Any]) -> Table:
     """Lay the figures out beside the baselines."""
     popular, knn = figures["baselines"]["popular"], figures["baselines"]["itemknn"]
+    caption = (
+        f"ItemKNN with {knn['neighbours']} neighbours, shrinkage {knn['shrink']:g} and users "
+        f"weighted by n^-{knn['user_power']:g}, chosen on the validation split"
+    )
+    if "certified" in figures:
+        caption += f"; exact search, {figures['certified']:.1%} of the lists proved"
     table = Table(
         title=f"{figures['dataset']}, {figures['split']} split, {figures['users']:,} users",
-        caption=(
-            f"ItemKNN with {knn['neighbours']} neighbours and shrinkage {knn['shrink']:g}, "
-            "chosen on the validation split"
-        ),
+        caption=caption,
     )
     for name in ("", "most popular", "ItemKNN", "mmgrec", "over popular"):
         table.add_column(name, justify="right" if name else "left")

@@ -45,11 +45,7 @@ class Run:
     def fingerprint(self) -> str:
         """Hash of data, configuration and seed."""
         digest = hashlib.sha256(f"{self.seed}/{self.config.model_dump_json()}".encode())
-        for table in (self.dataset.users, self.dataset.items, self.dataset.interactions):
-            digest.update(table.write_csv().encode())
-        for name, modality in sorted(self.dataset.modalities.items()):
-            digest.update(name.encode())
-            digest.update(np.ascontiguousarray(modality.values).tobytes())
+        self.dataset.hash_into(digest)
         return digest.hexdigest()
 
 

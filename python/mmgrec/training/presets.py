@@ -52,11 +52,14 @@ def load_config(text: str) -> TrainConfig:
     try:
         return TrainConfig.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigError(
-            f"configuration field {'.'.join(str(part) for part in first['loc'])}: {first['msg']}",
-            value=repr(first["input"]),
-        ) from None
+        raise field_error(error, "configuration") from None
+
+
+def field_error(error: ValidationError, what: str) -> ConfigError:
+    """Return the error that names the first field of ``what`` that is wrong, and its value."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    return ConfigError(f"{what} field {field}: {first['msg']}", value=repr(first["input"]))
 
 
 _DEFAULT = TrainConfig(

@@ -1,0 +1,1 @@
+"""Experiments: a results table from one configuration, beside baselines tuned on the same split."""

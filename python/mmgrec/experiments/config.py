@@ -1,0 +1,109 @@
+"""The file that describes a results table."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from mmgrec.training.presets import TrainConfig, field_error, preset
+from mmgrec_engine.errors import ConfigError
+
+BaselineName = Literal[
+    "popular", "itemknn", "ease", "bpr-mf", "lightgcn", "lightgcn-softmax", "vbpr"
+]
+
+
+class Variant(BaseModel):
+    """One configuration of ours: a preset, and what differs from it.
+
+    ``rows``: what of it stands in the table. "generative" is the recommender; "dense" ranks by the
+    dot products of its graph encoder, without Rec-IDs.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    preset: str = "default"
+    overrides: dict[str, Any] = {}
+    rows: list[Literal["generative", "dense"]] = Field(default=["generative"], min_length=1)
+
+    def train_config(self) -> TrainConfig:
+        """Return the preset with the overrides; `ConfigError` names a field that does not fit."""
+        merged = _merge(preset(self.preset).model_dump(), self.overrides)
+        try:
+            return TrainConfig.model_validate(merged)
+        except ValidationError as error:
+            raise field_error(error, f"overrides of {self.name!r}:") from None
+
+
+class ExperimentConfig(BaseModel):
+    """A results table.
+
+    ``data``: folder of the data set. ``ours`` and ``baselines``: the rows. ``seeds``: at least
+    three, so that their spread can be told. ``test``: open the test split too. ``grids``: values
+    per hyperparameter of a baseline, instead of its own. ``resamples``: of the bootstrap.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: Path
+    ours: list[Variant] = []
+    baselines: list[BaselineName] = []
+    seeds: list[int] = Field(default=[0, 1, 2], min_length=3)
+    test: bool = False
+    grids: dict[BaselineName, dict[str, list[float]]] = {}
+    resamples: int = Field(default=10_000, ge=10_000, le=10_000_000)
+    beam_width: int = Field(default=50, ge=1)
+
+    @field_validator("seeds", "baselines")
+    @classmethod
+    def _distinct(cls, values: list[Any]) -> list[Any]:
+        if len(set(values)) < len(values):
+            raise ValueError("an entry occurs twice")
+        return values
+
+    @model_validator(mode="after")
+    def _rows(self) -> ExperimentConfig:
+        names = [variant.name for variant in self.ours]
+        if len(set(names)) < len(names) or set(names) & set(self.baselines):
+            raise ValueError("two rows have one name")
+        if not names and not self.baselines:
+            raise ValueError("no rows: give 'ours' or 'baselines'")
+        if set(self.grids) - set(self.baselines):
+            raise ValueError("'grids' names a baseline that is not in 'baselines'")
+        return self
+
+
+def load_experiment(path: Path) -> ExperimentConfig:
+    """Read a configuration, TOML or by its name JSON.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read or parsed, or a field is missing, unknown or out of range.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read {path}", value=error, allowed="TOML or JSON") from None
+    try:
+        config = ExperimentConfig.model_validate(content)
+    except ValidationError as error:
+        raise field_error(error, f"{path}:") from None
+    for variant in config.ours:
+        variant.train_config()
+    return config
+
+
+def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in changes.items():
+        inner = merged.get(name)
+        both = isinstance(inner, dict) and isinstance(value, dict)
+        merged[name] = _merge(inner, value) if both else value  # type: ignore[arg-type]
+    return merged

@@ -1,0 +1,155 @@
+"""`experiment`: fit and measure every row that is missing, then write the table."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from mmgrec.data.dataset import Dataset, Split
+from mmgrec.evaluation.baselines import Scorer
+from mmgrec.evaluation.metrics import coverage, per_user_metrics
+from mmgrec.evaluation.protocol import HeldOut
+from mmgrec.experiments.config import ExperimentConfig
+from mmgrec.experiments.methods import Bench, Fit, Method, plan
+from mmgrec.experiments.results import results_of
+from mmgrec.experiments.rows import Row, RowStore
+from mmgrec.experiments.tables import markdown
+from mmgrec_engine.artifact import ensure_folder, folder_exists, open_folder, write_folder
+from mmgrec_engine.writers import write_bytes, write_json
+
+KIND = "experiment"
+
+
+def run_experiment(
+    config: ExperimentConfig, out: Path, console: Console, device: str = "cpu"
+) -> dict[str, Any]:
+    """Make the results table of a configuration.
+
+    ::
+
+        for every method and seed without a finished row: fit, rank, keep per-user metrics
+        (a baseline is tuned once, on validation, with the first seed)
+        table = means and deviations over seeds, paired bootstrap against the best baseline
+
+    Parameters
+    ----------
+    config : ExperimentConfig
+        Data, rows, seeds, splits.
+    out : Path
+        The experiment's folder. A killed experiment goes on with the row it was at, and that row's
+        training with its last checkpoint.
+    console : Console
+        Progress.
+    device : str
+        Where models train.
+
+    Returns
+    -------
+    dict
+        The object of ``mmgrec experiment --json``; also in ``results.json``, and as a table in
+        ``results.md``.
+
+    Raises
+    ------
+    ConfigError
+        The folder holds rows of the same name with other settings or data.
+    DataError
+        A split is empty, or a baseline cannot run on the data set.
+    """
+    dataset = Dataset.load(config.data)
+    splits = [Split.VALID, Split.TEST] if config.test else [Split.VALID]
+    held_out = {split: HeldOut.of(dataset, split) for split in splits}
+    methods = plan(Bench(config, dataset, out, console, device))
+    ensure_folder(out)
+    store = RowStore(out)
+    store.claim(methods)
+    _fit_missing(methods, store, held_out, console)
+    rows = {
+        split: [[store.load(m, seed, split) for seed in m.seeds] for m in methods]
+        for split in splits
+    }
+    tables = _test_tables(out, methods if config.test else [])
+    results = results_of(config, dataset.name, methods, rows, len(tables))
+    files = {"results.json": write_json(results), "results.md": write_bytes(markdown(results))}
+    write_folder(out, KIND, {"test_tables": tables}, files)
+    return results
+
+
+def _fit_missing(
+    methods: list[Method], store: RowStore, held_out: dict[Split, HeldOut], console: Console
+) -> None:
+    missing = {
+        (method.slug, seed): [s for s in held_out if not store.has(method, seed, s)]
+        for method in methods
+        for seed in method.seeds
+    }
+    clock = _Clock(console, [slug for (slug, _), splits in missing.items() if splits])
+    for method in methods:
+        fit: Fit | None = None  # what its seeds share; freed before the next method
+        for seed in method.seeds:
+            if not missing[method.slug, seed]:
+                continue
+            started = time.monotonic()
+            fit = fit or method.prepare()
+            scorer, settings = fit(seed)
+            for split in missing[method.slug, seed]:
+                seconds = time.monotonic() - started
+                store.save(
+                    method, seed, split, _measure(scorer, held_out[split], settings, seconds)
+                )
+            users = store.load(method, seed, Split.VALID).users
+            clock.done(method, seed, time.monotonic() - started, users["ndcg@20"].to_numpy().mean())
+
+
+def _measure(scorer: Scorer, held_out: HeldOut, settings: dict[str, Any], seconds: float) -> Row:
+    top = held_out.rank(scorer)
+    users = per_user_metrics(top, held_out.relevant, held_out.rows)
+    return Row(users, settings, coverage(top, held_out.num_items), seconds)
+
+
+def _test_tables(out: Path, methods: list[Method]) -> list[list[str]]:
+    """Return the rows of every table that has shown test figures, with this one, if it is new."""
+    known: list[list[str]] = []
+    if folder_exists(out, KIND):
+        known = open_folder(out, KIND).config["test_tables"]
+    rows = sorted(f"{m.slug} {m.fingerprint} seed {s}" for m in methods for s in m.seeds)
+    return known if not rows or rows in known else [*known, rows]
+
+
+class _Clock:
+    """Says after every row how long the others may take.
+
+    As long as their method's last seed took; before its first, as the mean row so far.
+    """
+
+    def __init__(self, console: Console, todo: list[str]) -> None:
+        self.console, self.todo, self.total = console, todo, len(todo)
+        self.spent: dict[str, list[float]] = defaultdict(list)
+        if todo:
+            console.print(f"{self.total} rows to do")
+
+    def done(self, method: Method, seed: int, seconds: float, score: float) -> None:
+        """Note a finished row."""
+        self.todo.remove(method.slug)
+        self.spent[method.slug].append(seconds)
+        mean = sum(map(sum, self.spent.values())) / (self.total - len(self.todo))
+        left = sum(self.spent[slug][-1] if self.spent[slug] else mean for slug in self.todo)
+        which = method.name if len(method.seeds) == 1 else f"{method.name}, seed {seed}"
+        self.console.print(
+            f"[{self.total - len(self.todo)}/{self.total}] {which}: validation NDCG@20 "
+            f"{score:.4f}, {duration(seconds)}; about {duration(left)} left",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def duration(seconds: float) -> str:
+    """Spell a time for people: 8 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
