@@ -26,9 +26,8 @@ from mmgrec_engine.decoding.exact import EXACT_LIMIT, exact_search
 from mmgrec_engine.decoding.searcher import SearchResult
 from mmgrec_engine.decoding.torch_search import TorchExpander
 from mmgrec_engine.models.catalog_softmax import CatalogSoftmax
-from mmgrec_engine.models.config import RecommenderConfig
+from mmgrec_engine.models.config import GraphEncoderConfig, RecommenderConfig
 from mmgrec_engine.models.decoder import Memory
-from mmgrec_engine.models.graph_encoder import GraphEncoderConfig
 from mmgrec_engine.models.recommender import Recommender
 from mmgrec_engine.models.rqvae import RQVAEConfig
 

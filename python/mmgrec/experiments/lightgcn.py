@@ -23,7 +23,8 @@ from mmgrec.experiments.factors import (
 )
 from mmgrec.training.graph import GraphStage, GraphTraining
 from mmgrec.training.loop import LoopConfig
-from mmgrec_engine.models.graph_encoder import Graph, GraphEncoderConfig
+from mmgrec_engine.models.config import GraphEncoderConfig
+from mmgrec_engine.models.graph_encoder import Graph
 
 
 class LightGcnSettings(FactorSettings):
