@@ -110,10 +110,11 @@ class Engine:
         device : {"cpu", "cuda"}
             Where requests are computed.
         backend : str, optional
-            "native": the whole request in C++, without torch; the default on the CPU. "reference",
-            or another that `mmgrec doctor` names: the torch model.
+            "native": the whole request in C++, without torch; the default on the CPU. "cuda": graphs
+            of kernels, the default on a GPU. "reference", or another that `mmgrec doctor` names:
+            the torch model.
         precision : {"fp32", "bf16", "int8"}
-            Of the native backend's weights.
+            Of the weights; "int8" for the native backend only.
         threads : int, optional
             Over which the native backend spreads the users of a request; by default MMGREC_THREADS
             or one per processor. 1 is best where many threads send requests.

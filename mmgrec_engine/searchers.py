@@ -28,7 +28,7 @@ def choose_searcher(
 
         cpu:  "native" (the default), the whole request in C++: imports no torch
               else the torch model, every op on the backend or, where it lacks that, on its best
-        cuda: the torch model on the GPU
+        cuda: a graph of kernels per shape; with a backend, the torch model there, op by op
 
     Parameters
     ----------
@@ -54,13 +54,20 @@ def choose_searcher(
         backend = _backend_on_cpu(backend)
         if backend == "native":
             return _native(folder, precision, threads or num_threads())
+    elif _by_graphs(backend):
+        return _gpu(folder, precision, threads or num_threads())
     if precision != "fp32" or threads is not None:
         raise ConfigError(
-            "precision and threads are those of the native searcher",
-            value=f"device {device}, backend {backend or 'by default'}",
-            allowed='device "cpu" with backend "native"',
+            "the torch model has no precision and no threads to set",
+            value=f"device {device}, backend {backend}",
+            allowed='backend "native" (device "cpu") or "cuda" (device "cuda")',
         )
     return _torch(folder, device, backend)
+
+
+def _by_graphs(requested: str | None) -> bool:
+    forced = settings().backend if requested is None else requested
+    return forced == "cuda" or (requested is None and forced in (None, "native"))
 
 
 def _backend_on_cpu(requested: str | None) -> str:
@@ -69,7 +76,7 @@ def _backend_on_cpu(requested: str | None) -> str:
     return choose(op, requested)
 
 
-def _native(folder: ModelFolder, precision: str, threads: int) -> Searcher:
+def _native(folder: ModelFolder, precision: str, threads: int) -> NativeSearcher:
     try:
         return NativeSearcher(
             folder.config,
@@ -87,13 +94,30 @@ def _native(folder: ModelFolder, precision: str, threads: int) -> Searcher:
         ) from None
 
 
-def _torch(folder: ModelFolder, device: str, backend: str | None) -> Searcher:
-    import torch
+def _gpu(folder: ModelFolder, precision: str, threads: int) -> Searcher:
+    _need_gpu()
+    choose("constrained_topk", "cuda", device="cuda")  # raises where the wheel has no CUDA part
+    from mmgrec_engine.decoding.device_search import DTYPES, DeviceSearcher
+    from mmgrec_engine.decoding.gpu_search import GpuSearcher
 
+    if precision not in DTYPES:
+        raise ConfigError("a GPU has no such precision", value=precision, allowed=", ".join(DTYPES))
+    beams = DeviceSearcher(folder.model(), "cuda", dtype=precision)
+    return GpuSearcher(beams, _native(folder, "fp32", threads))
+
+
+def _torch(folder: ModelFolder, device: str, backend: str | None) -> Searcher:
     from mmgrec_engine.decoding.torch_search import TorchSearcher
 
-    if device == "cuda" and not torch.cuda.is_available():
-        raise BackendError(
-            "no GPU here that torch can use", value=device, allowed="cpu", remedy="mmgrec doctor"
-        )
+    if device == "cuda":
+        _need_gpu()
     return TorchSearcher(folder.model(), backend, device)
+
+
+def _need_gpu() -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        raise BackendError(
+            "no GPU here that torch can use", value="cuda", allowed="cpu", remedy="mmgrec doctor"
+        )

@@ -17,6 +17,9 @@ from mmgrec_engine.catalog.ids import IdTable
 from mmgrec_engine.catalog.leaf_sets import LeafSet
 from mmgrec_engine.catalog.nodes import NodeVectors
 from mmgrec_engine.catalog.state import CatalogState
+from mmgrec_engine.decoding.device_search import DeviceSearcher
+from mmgrec_engine.decoding.gpu_search import GpuSearcher
+from mmgrec_engine.decoding.native_search import NativeSearcher
 from mmgrec_engine.decoding.searcher import Request, Searcher, SearchResult
 from mmgrec_engine.decoding.torch_search import TorchSearcher
 from mmgrec_engine.engine import Engine
@@ -31,6 +34,9 @@ from tests_shared import make_trie
 
 TOLERANCE = 1e-4
 USERS = 6
+NO_GPU = next(
+    a.reason for a in backends.availability("constrained_topk", "cuda") if a.backend == "cuda"
+)
 
 
 def made(sizes: list[int], items: int, **options: object) -> ModelFolder:
@@ -119,6 +125,52 @@ def test_all_give_the_same(folder: ModelFolder, backend: str) -> None:
         assert (found.certified == expected.certified).all()
 
 
+def on_device(folder: ModelFolder) -> GpuSearcher:
+    """What a GPU runs; where there is none, the same without graphs."""
+    if NO_GPU:
+        return GpuSearcher(
+            DeviceSearcher(folder.model(), "cpu", attention="reference"), native_of(folder)
+        )
+    found = choose_searcher(folder, device="cuda")
+    assert isinstance(found, GpuSearcher)
+    return found
+
+
+def native_of(folder: ModelFolder) -> NativeSearcher:
+    found = choose_searcher(folder)
+    assert isinstance(found, NativeSearcher)
+    return found
+
+
+def test_a_device_gives_the_same(folder: ModelFolder) -> None:
+    native, device = choose_searcher(folder), on_device(folder)
+    state = state_of(folder)
+    for request in requests(folder):
+        shown = replace(request, user_rows=request.user_rows if folder.users is not None else None)
+        for _ in range(1 if NO_GPU else 3):  # queued, captured, replayed
+            found, expected = (s.search(state, shown) for s in (device, native))
+            assert_same(found, expected)
+    exact = replace(requests(folder)[1], exact_limit=20_000)
+    assert_same(device.search(state, exact), native.search(state, exact))
+
+
+@pytest.mark.skipif(bool(NO_GPU), reason=str(NO_GPU))
+def test_an_engine_on_a_gpu_follows_edits(run_folder: Path) -> None:
+    folder = load_model_folder(run_folder)
+    engines = [Engine(folder), Engine(folder, device="cuda")]
+    rng = np.random.default_rng(0)
+    width = engines[0].item_width
+    history = [list(engines[0].item_ids.ids(np.arange(3)))]
+    for turn in range(4):
+        vector = rng.standard_normal((1, width)).astype(np.float32)
+        for engine in engines:
+            engine.insert([f"new {turn}"], vectors=vector / np.linalg.norm(vector))
+        for _ in range(3):
+            found, expected = (e.recommend(history, k=5) for e in engines[::-1])
+            assert found.items.tolist() == expected.items.tolist()
+            np.testing.assert_allclose(found.scores, expected.scores, atol=TOLERANCE)
+
+
 def test_exact_searches_give_the_same(folder: ModelFolder) -> None:
     native, torches = choose_searcher(folder), other(folder, "native")
     state = state_of(folder)
@@ -183,8 +235,8 @@ def test_bad_choices_are_named(run_folder: Path) -> None:
         ({"backend": "cuda"}, BackendError, "constrained_topk cannot run on 'cuda'"),
         ({"precision": "fp8"}, ConfigError, "precision: fp8"),
         ({"threads": 0}, ConfigError, "threads is out of range"),
-        ({"backend": "reference", "precision": "int8"}, ConfigError, "native searcher"),
-        ({"backend": "reference", "threads": 2}, ConfigError, "native searcher"),
+        ({"backend": "reference", "precision": "int8"}, ConfigError, "no precision"),
+        ({"backend": "reference", "threads": 2}, ConfigError, "no precision"),
     ]:
         with pytest.raises(kind, match=message):
             choose_searcher(folder, **options)  # type: ignore[arg-type]
