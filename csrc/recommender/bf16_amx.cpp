@@ -2,6 +2,7 @@
 //
 // A packed map is its bias, then for every 16 columns and every 32 inputs a tile of 1 KiB: rows of
 // pairs of inputs, in each row the 16 columns' two weights.
+#include "parallel/pool.h"
 #include "recommender/narrow_maps.h"
 
 namespace mmgrec {
@@ -10,6 +11,7 @@ namespace {
 
 constexpr size_t kDepth = 32;  // inputs of a tile
 constexpr size_t kTileBytes = 1024;
+constexpr size_t kTileNumbers = kTileBytes / sizeof(uint16_t);
 constexpr size_t kRows = 16;
 
 // Tiles 0 to 3: sums of up to four columns of tiles; 4: rows; 5 and 6: weights, in turn.
@@ -30,6 +32,29 @@ void enter() { _tile_loadconfig(&kShapes); }
 
 void leave() { _tile_release(); }
 
+// The nearest bfloat16, ties to the even one, by the bits of a float32.
+uint16_t to_bf16(float x) {
+  uint32_t bits;
+  __builtin_memcpy(&bits, &x, sizeof(bits));
+  if ((bits & 0x7fffffff) > 0x7f800000) return 0x7fc0;
+  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+// Rows as bfloat16 [rows in whole tiles, in rounded up to kDepth], zeros behind a row's end.
+const uint16_t* bf16_rows(const LinearOp& op) {
+  const size_t stride = whole(op.map.in, kDepth);
+  auto* to = reinterpret_cast<uint16_t*>(thread_scratch(whole(op.rows, kRows) * stride / 2));
+  for (size_t row = 0; row < op.rows; ++row) {
+    const float* from = op.x + row * op.x_stride;
+    for (size_t k = 0; k < stride; k += kLanes) {
+      const __mmask16 inside = k < op.map.in ? first_lanes(op.map.in - k) : __mmask16{0};
+      const __m256bh narrow = _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(inside, from + k));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + row * stride + k), (__m256i)narrow);
+    }
+  }
+  return to;
+}
+
 size_t packed_bytes(size_t in, size_t out) {
   return bias_bytes(out) + whole(out, kLanes) / kLanes * (whole(in, kDepth) / kDepth) * kTileBytes;
 }
@@ -42,11 +67,11 @@ void pack(const float* weight, const float* bias, size_t in, size_t out, std::by
       const size_t block = k / kDepth, pair = k % kDepth / 2;
       for (size_t c = 0; c < kLanes; ++c) {
         const bool inside = k < in && column + c < out;
-        tile[block * 512 + (pair * kLanes + c) * 2 + k % 2] =
+        tile[block * kTileNumbers + (pair * kLanes + c) * 2 + k % 2] =
             inside ? to_bf16(weight[(column + c) * in + k]) : uint16_t{0};
       }
     }
-    tile += whole(in, kDepth) / kDepth * 512;
+    tile += whole(in, kDepth) / kDepth * kTileNumbers;
   }
 }
 
@@ -101,7 +126,7 @@ struct Tiles {
 void run(const LinearOp& op) {
   const size_t blocks = whole(op.map.in, kDepth) / kDepth;
   const Finish finish{op, reinterpret_cast<const float*>(op.map.data)};
-  const Tiles tiles{finish, bf16_rows(op, kDepth, whole(op.rows, kRows)), blocks * kDepth, blocks};
+  const Tiles tiles{finish, bf16_rows(op), blocks * kDepth, blocks};
   const std::byte* weights = op.map.data + bias_bytes(op.map.out);
   const size_t columns = whole(op.map.out, kLanes);
   for (size_t column = 0; column < columns;) {

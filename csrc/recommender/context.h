@@ -26,14 +26,21 @@ struct Context {
   void count(double flops, double bytes) const {
     if (stages != nullptr) stages->add(flops, bytes);
   }
+  // Between two users: checks, memory.
+  void begin() const {
+    if (stages != nullptr) stages->lap(stages->rest());
+  }
   void lap(size_t stage) const {
     if (stages != nullptr) stages->lap(stage);
   }
 
   void linear(const LinearOp& op) const {
-    const double in = static_cast<double>(op.map.in), out = static_cast<double>(op.map.out);
-    const double rows = static_cast<double>(op.rows);
-    count(2 * in * out * rows, 4 * (in * out + rows * (in + out)));
+    if (stages != nullptr) {
+      const auto products = static_cast<double>(op.map.in * op.map.out * op.rows);
+      const size_t weights = model.linear().packed_bytes(op.map.in, op.map.out);
+      const size_t rows = op.rows * (op.map.in + op.map.out) * sizeof(float);
+      stages->add(2 * products, static_cast<double>(weights + rows));
+    }
     model.linear().run(op);
   }
   void linear(const PackedLinear& map, size_t rows, const Rows& x, const Rows& y) const {

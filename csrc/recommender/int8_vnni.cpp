@@ -6,6 +6,7 @@
 // The instruction's first factor has no sign, hence the 128, which is taken off again. A packed map
 // is its bias, every column's scale and 128 times its sum, then panels of 32 columns: rows of four
 // inputs, in each row the 32 columns' four weights.
+#include "parallel/pool.h"
 #include "recommender/narrow_maps.h"
 
 namespace mmgrec {
@@ -85,6 +86,24 @@ struct ByteRows {
     return step;
   }
 };
+
+// Calls panel.run<height>(first) over the rows in tiles of nearly equal height.
+template <size_t MR, class Panel>
+void run_tile(size_t height, size_t first, const Panel& panel) {
+  if (height == MR) return panel.template run<MR>(first);
+  if constexpr (MR > 1) run_tile<MR - 1>(height, first, panel);
+}
+
+template <size_t MR, class Panel>
+void for_row_tiles(size_t rows, const Panel& panel) {
+  const size_t tiles = (rows + MR - 1) / MR;
+  size_t first = 0;
+  for (size_t tile = 0; tile < tiles; ++tile) {
+    const size_t height = (rows - first + tiles - tile - 1) / (tiles - tile);
+    run_tile<MR>(height, first, panel);
+    first += height;
+  }
+}
 
 struct Panel {
   const Finish& finish;

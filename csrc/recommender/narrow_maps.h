@@ -8,7 +8,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "parallel/pool.h"
 #include "recommender/layer_kernels.h"
 
 namespace mmgrec {
@@ -20,31 +19,6 @@ constexpr size_t whole(size_t n, size_t unit) { return (n + unit - 1) / unit * u
 
 inline __mmask16 first_lanes(size_t count) {
   return count >= kLanes ? 0xffff : static_cast<__mmask16>((1u << count) - 1);
-}
-
-// The nearest bfloat16, ties to the even one, by the bits of a float32.
-inline uint16_t to_bf16(float x) {
-  uint32_t bits;
-  __builtin_memcpy(&bits, &x, sizeof(bits));
-  if ((bits & 0x7fffffff) > 0x7f800000) return 0x7fc0;
-  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
-// Rows as bfloat16 [rows, in rounded up to `unit`], zeros behind a row's end, in memory for `room`
-// rows.
-inline uint16_t* bf16_rows(const LinearOp& op, size_t unit, size_t room) {
-  const size_t stride = whole(op.map.in, unit);
-  auto* to = reinterpret_cast<uint16_t*>(thread_scratch(room * stride / 2));
-  for (size_t row = 0; row < op.rows; ++row) {
-    const float* from = op.x + row * op.x_stride;
-    uint16_t* out = to + row * stride;
-    for (size_t k = 0; k < stride; k += kLanes) {
-      const __mmask16 inside = k < op.map.in ? first_lanes(op.map.in - k) : __mmask16{0};
-      const __m256bh narrow = _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(inside, from + k));
-      _mm256_mask_storeu_epi16(out + k, first_lanes(stride - k), (__m256i)narrow);
-    }
-  }
-  return to;
 }
 
 // The end of a map for one vector of one row: bias, residual and ReLU, then stored.
@@ -66,24 +40,6 @@ struct Finish {
     }
   }
 };
-
-// Calls panel.run<height>(first) over the rows in tiles of nearly equal height.
-template <size_t MR, class Panel>
-inline void run_tile(size_t height, size_t first, const Panel& panel) {
-  if (height == MR) return panel.template run<MR>(first);
-  if constexpr (MR > 1) run_tile<MR - 1>(height, first, panel);
-}
-
-template <size_t MR, class Panel>
-inline void for_row_tiles(size_t rows, const Panel& panel) {
-  const size_t tiles = (rows + MR - 1) / MR;
-  size_t first = 0;
-  for (size_t tile = 0; tile < tiles; ++tile) {
-    const size_t height = (rows - first + tiles - tile - 1) / (tiles - tile);
-    run_tile<MR>(height, first, panel);
-    first += height;
-  }
-}
 
 // Every packed map begins with its bias, in whole vectors.
 inline size_t bias_bytes(size_t out) { return whole(out, kLanes) * sizeof(float); }

@@ -28,6 +28,7 @@ UserSearch::UserSearch(Carver& cut, const Model& model, const SearchPlan& plan)
 
 void UserSearch::run(const Context& context, const SearchPlan& plan, const History& history,
                      const UserFilter* filter, const UserResult& result) {
+  context.begin();
   // Steps 4 and 5 of docs/architecture.md: the history, once.
   Carver cut(memory_);
   const UserMemory memory(cut, context.model, history.items.size());

@@ -32,7 +32,6 @@ class Stages {
   }
   static size_t at(size_t level, Level stage) { return kEncodeCount + level * kLevelCount + stage; }
 
-  void start() { last_ = Clock::now(); }
   void add(double flops, double bytes) {
     flops_ += flops;
     bytes_ += bytes;
