@@ -110,9 +110,9 @@ class Engine:
         device : {"cpu", "cuda"}
             Where requests are computed.
         backend : str, optional
-            "native": the whole request in C++, without torch; the default on the CPU. "cuda": graphs
-            of kernels, the default on a GPU. "reference", or another that `mmgrec doctor` names:
-            the torch model.
+            "native": the whole request in C++, without torch; the default on the CPU. "cuda":
+            graphs of kernels, the default on a GPU. "reference", or another that `mmgrec doctor`
+            names: the torch model.
         precision : {"fp32", "bf16", "int8"}
             Of the weights; "int8" for the native backend only.
         threads : int, optional
