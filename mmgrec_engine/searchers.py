@@ -97,11 +97,9 @@ def _native(folder: ModelFolder, precision: str, threads: int) -> NativeSearcher
 def _gpu(folder: ModelFolder, precision: str, threads: int) -> Searcher:
     _need_gpu()
     choose("constrained_topk", "cuda", device="cuda")  # raises where the wheel has no CUDA part
-    from mmgrec_engine.decoding.device_search import DTYPES, DeviceSearcher
+    from mmgrec_engine.decoding.device_search import DeviceSearcher
     from mmgrec_engine.decoding.gpu_search import GpuSearcher
 
-    if precision not in DTYPES:
-        raise ConfigError("a GPU has no such precision", value=precision, allowed=", ".join(DTYPES))
     beams = DeviceSearcher(folder.model(), "cuda", dtype=precision)
     return GpuSearcher(beams, _native(folder, "fp32", threads))
 

@@ -89,7 +89,7 @@ class DeviceSearcher:
         model: Recommender,
         device: str | torch.device = "cuda",
         *,
-        dtype: Literal["fp32", "bf16"] = "fp32",
+        dtype: str = "fp32",
         graphs: bool = True,
         attention: str | None = None,
     ) -> None:
