@@ -191,9 +191,11 @@ class UserStep {
     const StepBatch& b = batch_;
     if (!step_.softmax_over_level) kernels_.log_totals(b.x, b.begins, b.segments, b.totals);
     bool finite = true;
-    // Infinite logits would make a difference of infinities.
-    for (size_t s = 0; s < b.segments; ++s)
+    for (size_t s = 0; s < b.segments; ++s) {
+      // Infinite logits would make a difference of infinities, and so would children all gone.
       finite &= b.totals[s] < std::numeric_limits<float>::infinity();
+      if (b.totals[s] == kDead) b.totals[s] = 0;
+    }
     if (!finite) return Problem::nan;
     const size_t groups =
         std::clamp(std::bit_ceil(2 * best.wanted()), kSegment, StepBatch::kMostGroups);

@@ -70,6 +70,10 @@ struct World {
     }
     for (size_t i = 0; i < users * beams * sizes[level]; ++i)
       logits.push_back(static_cast<float>(g() % distinct) / static_cast<float>(distinct) * 6);
+    // Beams without a child that can be had, as where all items below were removed.
+    for (size_t row = 0; row < users * beams; ++row) {
+      if (g() % 8 == 0) std::fill_n(logits.data() + row * sizes[level], sizes[level], -kInfinity);
+    }
   }
 
   ConstrainedTopk step() const {
@@ -97,6 +101,7 @@ struct World {
         children.push_back(
             {range, {}, row[token], static_cast<int32_t>(m), static_cast<int32_t>(token)});
       });
+      if (sum == 0) continue;
       for (Beam& child : children) {
         child.score += static_cast<float>(beam.score - std::log(sum));
         const auto begin = allowed[user].begin();
