@@ -1,7 +1,7 @@
 """`feed_forward_norm` beside the same in torch, call by call.
 
-Floor: see `feed_forward_norm_work`; on a GPU the rows' memory bounds it while the weights stay in the
-cache.
+Floor: see `feed_forward_norm_work`; on a GPU the rows' memory bounds it while the weights stay in
+the cache.
 """
 
 from __future__ import annotations
