@@ -17,6 +17,9 @@ from mmgrec_engine.kernels.linear_norm import EPSILON, MANY, WIDEST, block_rows,
 from mmgrec_engine.kernels.relation_attention_forward import add_product, product
 from mmgrec_engine.kernels.relation_attention_launch import padded_width
 
+STAGES = 2
+"""Of the loads: a third would not fit AMD's shared memory."""
+
 
 @triton.jit(do_not_specialize=["num_rows"])  # type: ignore[untyped-decorator]
 def feed_forward_norm_forward(  # type: ignore[no-untyped-def]
@@ -54,14 +57,15 @@ def feed_forward_norm_forward(  # type: ignore[no-untyped-def]
     tl.store(out + at, result.to(out.dtype.element_ty), mask=mask)
 
 
-def constants(inner: int, width: int, rows: int, precision: str) -> dict[str, Any]:
+def constants(inner: int, width: int, rows: int, precision: str, *, half: bool) -> dict[str, Any]:
     """Collect the compile-time arguments."""
     return {
         "INNER": inner,
         "WIDTH": width,
         "BLOCK_E": padded_width(width),
         "BLOCK_F": 32,
-        "BLOCK_R": block_rows(width, rows, precision),
+        # Two products at a time: of fp32 half as many rows, or registers spill.
+        "BLOCK_R": min(block_rows(width, rows, precision), 64 if half else 32),
         "EPSILON": EPSILON,
         "PRECISION": precision,
     }
@@ -82,11 +86,20 @@ def feed_forward_norm(
     if out.numel() == 0:
         return out
     rows = out.numel() // width
-    fixed = constants(inner, width, rows, precision_of(x.dtype))
+    half = x.dtype != torch.float32
+    fixed = constants(inner, width, rows, precision_of(x.dtype), half=half)
     weights = (into.contiguous(), into_bias, out_of.contiguous(), out_of_bias)
     with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
         feed_forward_norm_forward[(-(-rows // fixed["BLOCK_R"]),)](
-            x.contiguous(), *weights, norm_weight, norm_bias, out, rows, **fixed, num_warps=4
+            x.contiguous(),
+            *weights,
+            norm_weight,
+            norm_bias,
+            out,
+            rows,
+            **fixed,
+            num_warps=4,
+            num_stages=STAGES,
         )
     return out
 
@@ -102,7 +115,7 @@ def compilations(target: str) -> list[Compilation]:
         signature = dict.fromkeys(arguments, f"*{dtype}") | {"num_rows": "i32"}
         for width in (16, 32, 64, WIDEST):
             for rows in (1, MANY):
-                fixed = constants(4 * width, width, rows, precision)
+                fixed = constants(4 * width, width, rows, precision, half=dtype != "fp32")
                 found.append(
                     Compilation(
                         name=kernel.__name__,
@@ -110,7 +123,7 @@ def compilations(target: str) -> list[Compilation]:
                         signature=signature,
                         constexprs=fixed,
                         num_warps=4,
-                        num_stages=3,
+                        num_stages=STAGES,
                         config={"dtype": dtype, "width": width, "rows": fixed["BLOCK_R"]},
                         matrix_units=True,
                     )
