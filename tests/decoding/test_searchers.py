@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -155,9 +156,11 @@ def test_a_device_gives_the_same(folder: ModelFolder) -> None:
 
 
 @pytest.mark.skipif(bool(NO_GPU), reason=str(NO_GPU))
-def test_an_engine_on_a_gpu_follows_edits(run_folder: Path) -> None:
-    folder = load_model_folder(run_folder)
-    engines = [Engine(folder), Engine(folder, device="cuda")]
+def test_an_engine_on_a_gpu_follows_edits(run_folder: Path, tmp_path: Path) -> None:
+    engines = []
+    for device in ("cpu", "cuda"):
+        copy = shutil.copytree(run_folder, tmp_path / device)
+        engines.append(Engine.load(copy, device=device))
     rng = np.random.default_rng(0)
     width = engines[0].item_width
     history = [list(engines[0].item_ids.ids(np.arange(3)))]

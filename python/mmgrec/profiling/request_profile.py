@@ -137,7 +137,7 @@ def profile_tables(report: dict[str, Any]) -> Iterator[Table]:
             title_justify="left",
             caption_justify="left",
         )
-        table.add_column("stage")
+        table.add_column("stage", no_wrap=True)
         for name in ("us", "of time", "MFLOP", "KB", "GFLOP/s", "of roof"):
             table.add_column(name, justify="right")
         for row in profile["stages"]:
