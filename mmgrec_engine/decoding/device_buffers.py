@@ -49,6 +49,9 @@ class Buffers:
         self.slots, self.lengths, self.user_rows = self._inputs(self._input[1])
         self.leaves, self.scores, self.best_pruned, self.status = self._outputs(self._output[1])
         self.filters = self._filters[1] if self._filters else None
+        # Made once: a view takes some microseconds, and a request would make twenty.
+        self._host_inputs = tuple(x.numpy() for x in self._inputs(self._input[0]))
+        self._host_outputs = tuple(x.numpy() for x in self._outputs(self._output[0]))
 
     def stage(
         self, slots: Ints, lengths: Ints, user_rows: Ints | None, filters: _native.Filters | None
@@ -58,7 +61,7 @@ class Buffers:
         ``slots`` ``[n]``: the histories of b users one after the other, ``lengths`` ``[b]``. The
         memory must not be in use: `read` was called since the last time.
         """
-        padded, all_lengths, rows = (x.numpy() for x in self._inputs(self._input[0]))
+        padded, all_lengths, rows = self._host_inputs
         users = len(lengths)
         padded[:] = 0  # any slot: what is beyond a length is never used
         padded[:users][np.arange(padded.shape[1]) < lengths[:, None]] = slots
@@ -80,7 +83,7 @@ class Buffers:
 
     def read(self, users: int) -> Found:
         """Return the results of the first users, once they are there."""
-        leaves, scores, pruned, status = (x.numpy() for x in self._outputs(self._output[0]))
+        leaves, scores, pruned, status = self._host_outputs
         return Found(
             leaves[:users].copy(),
             scores[:users].copy(),
