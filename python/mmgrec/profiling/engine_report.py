@@ -73,7 +73,7 @@ def _requests(bench: str, rows: list[dict[str, Any]]) -> Table:
         table.add_column(name, justify="right")
     native = {_key(row): row for row in rows if row["backend"] == "native"}
     for row in rows:
-        ours = row["backend"] == "native"
+        ours = row["backend"].startswith("native")
         slower = row["median_s"] / native[_key(row)]["median_s"]
         table.add_row(
             f"{row['case']['N']:,}",
@@ -83,7 +83,7 @@ def _requests(bench: str, rows: list[dict[str, Any]]) -> Table:
             *(f"{row[name] * 1e3:.3g}" for name in ("median_s", "p99_s")),
             f"{row['items_per_s']:,.0f}",
             f"{1 / row['roof_share']:.2f}",
-            "" if ours else f"{slower:.1f}x",
+            "" if row["backend"] == "native" else f"{slower:.2f}x",
             style="bold" if ours else None,
         )
     return table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 
 import numpy as np
@@ -91,6 +92,16 @@ class World:
             return leaves
 
         return call
+
+    @cached_property
+    def narrow(self) -> tuple[str, ...]:
+        """Which of bf16 and int8 this processor has."""
+        found = []
+        for precision in ("bf16", "int8"):
+            with suppress(ValueError):
+                self.recommender(precision)
+                found.append(precision)
+        return tuple(found)
 
     def recommender(self, precision: str = "fp32") -> _native.Recommender:
         """Pack the weights for the native core."""

@@ -7,6 +7,7 @@ somebody else has made. So ours includes the model, theirs do not.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import faiss
@@ -20,8 +21,10 @@ from mmgrec.profiling.timing import measure, threads
 LARGEST_HNSW = 10**6
 """Building the graph takes a minute per million items here; 10^7 would take the afternoon."""
 
-NEIGHBOURS, SEARCHED = 32, 64
-"""Links per item of the HNSW graph; candidates that a search keeps."""
+NEIGHBOURS, SEARCHED = 32, (64, 512)
+"""Links per item of the HNSW graph; candidates that a search keeps, fewer or more."""
+
+CALLS = 5
 
 WIDTHS = (10, 50)
 QUERIES = 200
@@ -43,11 +46,14 @@ def growth_rows(world: World, tell: Callable[[str], None]) -> list[dict[str, Any
     if world.items <= LARGEST_HNSW:
         tell(f"building an HNSW graph of {world.items:,} items")
         graph = _hnsw(world.vectors)
-        methods["faiss_hnsw"] = lambda: graph.search(one, K)
-        recall["faiss_hnsw"] = _recall(graph, flat, queries)
+        for kept in SEARCHED:
+            name = f"faiss_hnsw_{kept}"
+            options = faiss.SearchParametersHNSW(efSearch=kept)
+            methods[name] = partial(graph.search, one, K, params=options)
+            recall[name] = _recall(graph, flat, queries, options)
     tell(f"retrieval_growth N={world.items}")
     with threads(1):
-        found = measure(methods)
+        found = measure(methods, calls=CALLS, apart=True)
     return [
         {
             "bench": "retrieval_growth",
@@ -74,10 +80,9 @@ def _queries(world: World) -> NDArray[np.float32]:
 def _hnsw(vectors: NDArray[np.float32]) -> Any:  # noqa: ANN401
     graph = faiss.IndexHNSWFlat(vectors.shape[1], NEIGHBOURS, faiss.METRIC_INNER_PRODUCT)
     graph.add(vectors)
-    graph.hnsw.efSearch = SEARCHED
     return graph
 
 
-def _recall(graph: Any, flat: Any, queries: NDArray[np.float32]) -> float:  # noqa: ANN401
-    found, exact = graph.search(queries, K)[1], flat.search(queries, K)[1]
+def _recall(graph: Any, flat: Any, queries: NDArray[np.float32], options: Any) -> float:  # noqa: ANN401
+    found, exact = graph.search(queries, K, params=options)[1], flat.search(queries, K)[1]
     return common_share(found, exact)

@@ -10,7 +10,8 @@ STYLES = {
     "native_beam_50": ("mmgrec, beam 50 (model included)", "#e67e22", "o-"),
     "faiss_flat": ("faiss flat, exact", "#2c3e50", "s--"),
     "torch_topk": ("torch matmul + topk, exact", "#7f8c8d", "^--"),
-    "faiss_hnsw": ("faiss HNSW", "#2980b9", "d--"),
+    "faiss_hnsw_64": ("faiss HNSW, efSearch 64", "#2980b9", "d--"),
+    "faiss_hnsw_512": ("faiss HNSW, efSearch 512", "#8e44ad", "d--"),
 }
 """Backend to its label, colour and line."""
 
