@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from mmgrec.cli.main import app
 from mmgrec.profiling import bench_report, relation_attention_cases, rq_assign_cases
 from mmgrec.profiling.cases import Case, run_case
 from mmgrec.profiling.roof import Roof
-from mmgrec.profiling.timing import measure, threads
+from mmgrec.profiling.timing import WARM_UP, measure, threads
 from mmgrec_engine.ops.work import Work
 
 ROOF = Roof({1: 1e9}, {1: 1e10})
@@ -57,6 +58,26 @@ def test_threads_are_given_back() -> None:
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == before
     assert measure({"nothing": lambda: None})["nothing"].rounds >= 7
+
+
+def test_calls_that_count_apart_leave_the_first_of_a_turn_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mmgrec.profiling.timing.SETTLE", 0.0)
+    monkeypatch.setattr("mmgrec.profiling.timing.SECONDS_PER_METHOD", 0.0)
+    turns: list[int] = []
+
+    def slow_at_first() -> None:
+        turns[-1] += 1
+        if turns[-1] == 1:
+            time.sleep(0.02)
+
+    found = measure(
+        {"a": slow_at_first}, prepare={"a": lambda: turns.append(0)}, calls=3, apart=True
+    )["a"]
+    assert set(turns) == {4}
+    assert found.rounds == 3 * (len(turns) - WARM_UP)
+    assert found.p99 < 0.02
 
 
 def test_the_report_of_small_cases(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,6 +67,7 @@ def step_case(kind: str, users: int, width: int, denied: int, normalise: Normali
         items=users,
         prepare={"native": step.prepare},
         calls=step.calls,
+        apart=True,
     )
 
 
@@ -136,7 +137,8 @@ class Step:
     def prepare(self) -> None:
         """Copy the beams for the next turn."""
         # The list stays alive behind the iterator, so that no call pays for freeing a copy.
-        self._copies = iter([self._begin.copy() for _ in range(self.calls)])
+        # One more than are counted: the first call of a turn warms up.
+        self._copies = iter([self._begin.copy() for _ in range(self.calls + 1)])
 
     def native(self) -> _native.Beams:
         """Step a fresh copy of the beams."""

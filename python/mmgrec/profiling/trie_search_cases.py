@@ -22,6 +22,7 @@ from mmgrec_engine.catalog.filters import RankFilter
 from mmgrec_engine.ops.constrained_topk import Beams, constrained_topk
 
 WIDTH = 50
+CALLS = 3
 
 
 def search_cases() -> Iterator[Callable[[], Case]]:
@@ -44,6 +45,8 @@ def search_case(denied: int) -> Case:
         check=search.check,
         work=None,
         items=1,
+        calls=CALLS,
+        apart=True,
     )
 
 
@@ -58,6 +61,8 @@ def filter_case(users: int) -> Case:
         check=search.check,
         work=None,
         items=users,
+        calls=CALLS,
+        apart=True,
     )
 
 
