@@ -48,7 +48,7 @@ def growth_rows(world: World, tell: Callable[[str], None]) -> list[dict[str, Any
         graph = _hnsw(world.vectors)
         for kept in SEARCHED:
             name = f"faiss_hnsw_{kept}"
-            options = faiss.SearchParametersHNSW(efSearch=kept)
+            options = faiss.SearchParametersHNSW(efSearch=kept)  # type: ignore[attr-defined]
             methods[name] = partial(graph.search, one, K, params=options)
             recall[name] = _recall(graph, flat, queries, options)
     tell(f"retrieval_growth N={world.items}")
