@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +11,11 @@ import numpy as np
 from rich.table import Table
 
 from mmgrec.profiling.roof import Roof
-from mmgrec_engine.catalog.state import CatalogState
 from mmgrec_engine.decoding.native_search import NativeSearcher
-from mmgrec_engine.decoding.searcher import Request
 from mmgrec_engine.engine import Engine
 from mmgrec_engine.errors import ConfigError
 
-ROUNDS = 50
+ROUNDS = 200
 WARM_UP = 3
 
 
@@ -73,8 +71,8 @@ def profile_request(
 
     ::
 
-        medians of ROUNDS warm calls each: the whole call as users make it; its Python parts;
-        the native call with a clock between stages
+        ROUNDS times: the call as users make it, then the same with a clock between stages, so that
+        a slow phase of the machine slows both;  medians
 
     Raises
     ------
@@ -87,43 +85,44 @@ def profile_request(
             "only the native backend tells its stages", value=searcher.backend, allowed="native"
         )
 
-    def prepare() -> tuple[CatalogState, Request]:
-        return engine.prepare(histories, k=k, beam_width=beam_width)
+    rounds = [_round(engine, searcher, histories, k, beam_width) for _ in range(WARM_UP + ROUNDS)]
+    kept = rounds[WARM_UP:]
+    stages = tuple(
+        Stage(same[0].name, _median(same), same[0].flops, same[0].bytes)
+        for same in zip(*(stages for _, stages in kept), strict=True)
+    )
+    seconds = float(np.median([seconds for seconds, _ in kept]))
+    return RequestProfile(len(histories), beam_width, seconds, stages)
 
-    state, request = prepare()
+
+def _round(
+    engine: Engine,
+    searcher: NativeSearcher,
+    histories: Sequence[Sequence[Hashable]],
+    k: int,
+    beam_width: int,
+) -> tuple[float, list[Stage]]:
+    """Make the call once as users make it and once by stage; return its seconds and its stages."""
+    begin = time.perf_counter()
+    state, request = engine.prepare(histories, k=k, beam_width=beam_width)
+    asked = time.perf_counter()
     found = searcher.search(state, request)
-    asked = _median_seconds(prepare)
-    called = _median_seconds(lambda: searcher.search(*prepare())) - asked
-    answered = _median_seconds(lambda: engine.answer(state, found))
-    whole = _median_seconds(lambda: engine.recommend(histories, k=k, beam_width=beam_width))
-    native = _native_stages(searcher, state, request)
-    # What handing arrays over and preparing filters takes.
-    handed = called - sum(stage.seconds for stage in native)
-    stages = (
-        Stage("ids to rows", asked),
+    searched = time.perf_counter()
+    engine.answer(state, found)
+    done = time.perf_counter()
+    native = [Stage(*stage) for stage in searcher.stages(state, request)]
+    # What preparing filters and handing arrays over takes.
+    handed = searched - asked - sum(stage.seconds for stage in native)
+    return done - begin, [
+        Stage("ids to rows", asked - begin),
         Stage("filters and hand-over", max(handed, 0.0)),
         *native,
-        Stage("rows to ids", answered),
-    )
-    return RequestProfile(len(histories), beam_width, whole, stages)
-
-
-def _native_stages(searcher: NativeSearcher, state: CatalogState, request: Request) -> list[Stage]:
-    rounds = [searcher.stages(state, request) for _ in range(WARM_UP + ROUNDS)][WARM_UP:]
-    return [
-        Stage(name, float(np.median([seconds for _, seconds, _, _ in same])), flops, moved)
-        for same in zip(*rounds, strict=True)
-        for name, _, flops, moved in same[:1]
+        Stage("rows to ids", done - searched),
     ]
 
 
-def _median_seconds(call: Callable[[], object]) -> float:
-    seconds = []
-    for _ in range(WARM_UP + ROUNDS):
-        begin = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - begin)
-    return float(np.median(seconds[WARM_UP:]))
+def _median(stages: Sequence[Stage]) -> float:
+    return float(np.median([stage.seconds for stage in stages]))
 
 
 def profile_tables(report: dict[str, Any]) -> Iterator[Table]:
