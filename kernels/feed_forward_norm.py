@@ -13,7 +13,12 @@ from torch import Tensor
 
 from mmgrec_engine.kernels.compilation import Compilation
 from mmgrec_engine.kernels.cross_attention_beams import precision_of
-from mmgrec_engine.kernels.linear_norm import EPSILON, MANY, WIDEST, block_rows, normalised
+from mmgrec_engine.kernels.linear_norm import (
+    EPSILON,
+    block_rows,
+    normalised,
+    row_block_compilations,
+)
 from mmgrec_engine.kernels.relation_attention_forward import add_product, product
 from mmgrec_engine.kernels.relation_attention_launch import padded_width
 
@@ -106,26 +111,8 @@ def feed_forward_norm(
 
 def compilations(target: str) -> list[Compilation]:
     """Every model width, few rows and many; the inner width is four times the model's."""
-    kernel = feed_forward_norm_forward
-    found = []
-    for dtype in ("bf16", "fp16", "fp32"):
-        full = torch.float32 if dtype == "fp32" else torch.float16
-        precision = precision_of(full, amd=target.startswith("gfx"))
-        arguments = [a for a in kernel.arg_names if a.islower()]
-        signature = dict.fromkeys(arguments, f"*{dtype}") | {"num_rows": "i32"}
-        for width in (16, 32, 64, WIDEST):
-            for rows in (1, MANY):
-                fixed = constants(4 * width, width, rows, precision, half=dtype != "fp32")
-                found.append(
-                    Compilation(
-                        name=kernel.__name__,
-                        kernel=kernel,
-                        signature=signature,
-                        constexprs=fixed,
-                        num_warps=4,
-                        num_stages=STAGES,
-                        config={"dtype": dtype, "width": width, "rows": fixed["BLOCK_R"]},
-                        matrix_units=True,
-                    )
-                )
-    return found
+
+    def fixed(width: int, rows: int, dtype: str, precision: str) -> dict[str, Any]:
+        return constants(4 * width, width, rows, precision, half=dtype != "fp32")
+
+    return row_block_compilations(feed_forward_norm_forward, target, fixed, num_stages=STAGES)

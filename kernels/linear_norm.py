@@ -4,6 +4,7 @@
 # ruff: noqa: ANN001, ANN201
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -107,16 +108,33 @@ def linear_norm(
 
 def compilations(target: str) -> list[Compilation]:
     """Every model width, few rows and many; the inner width is the model's."""
-    kernel = linear_norm_forward
+
+    def fixed(width: int, rows: int, dtype: str, precision: str) -> dict[str, Any]:
+        return constants(width, width, rows, precision)
+
+    return row_block_compilations(linear_norm_forward, target, fixed, num_stages=3)
+
+
+def row_block_compilations(
+    kernel: Any,  # noqa: ANN401 - Triton's kernels have no type
+    target: str,
+    constants_of: Callable[[int, int, str, str], dict[str, Any]],
+    *,
+    num_stages: int,
+) -> list[Compilation]:
+    """Describe a kernel over blocks of rows for every dtype, model width, few rows and many.
+
+    ``constants_of``: compile-time arguments by model width, rows, dtype and precision.
+    """
+    arguments = [a for a in kernel.arg_names if a.islower()]
     found = []
     for dtype in ("bf16", "fp16", "fp32"):
         full = torch.float32 if dtype == "fp32" else torch.float16
         precision = precision_of(full, amd=target.startswith("gfx"))
-        arguments = [a for a in kernel.arg_names if a.islower()]
         signature = dict.fromkeys(arguments, f"*{dtype}") | {"num_rows": "i32"}
         for width in (16, 32, 64, WIDEST):
             for rows in (1, MANY):
-                fixed = constants(width, width, rows, precision)
+                fixed = constants_of(width, rows, dtype, precision)
                 found.append(
                     Compilation(
                         name=kernel.__name__,
@@ -124,7 +142,7 @@ def compilations(target: str) -> list[Compilation]:
                         signature=signature,
                         constexprs=fixed,
                         num_warps=4,
-                        num_stages=3,
+                        num_stages=num_stages,
                         config={"dtype": dtype, "width": width, "rows": fixed["BLOCK_R"]},
                         matrix_units=True,
                     )

@@ -10,10 +10,9 @@ import math
 import torch
 from torch import Tensor
 
-from mmgrec_engine.errors import BackendError, ConfigError
+from mmgrec_engine.errors import ConfigError
+from mmgrec_engine.ops.forward_only import on_triton
 from mmgrec_engine.ops.work import Work
-
-BACKENDS = ("triton", "reference")
 
 
 def beam_self_attention(
@@ -59,15 +58,11 @@ def beam_self_attention(
         The backend is unknown.
     """
     _check_shapes(qkv, cache, parents, position)
-    if backend == "reference":
-        return beam_self_attention_reference(qkv, cache, parents, position)
-    if backend == "triton":
+    if on_triton("beam_self_attention", backend):
         from mmgrec_engine.kernels import beam_self_attention as kernel
 
         return kernel.beam_self_attention(qkv, cache, parents, position)
-    raise BackendError(
-        "beam_self_attention has no such backend", value=backend, allowed=", ".join(BACKENDS)
-    )
+    return beam_self_attention_reference(qkv, cache, parents, position)
 
 
 def beam_self_attention_reference(

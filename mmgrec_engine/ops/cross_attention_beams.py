@@ -7,10 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from mmgrec_engine.errors import BackendError, ConfigError
+from mmgrec_engine.errors import ConfigError
+from mmgrec_engine.ops.forward_only import on_triton
 from mmgrec_engine.ops.work import Work
-
-BACKENDS = ("triton", "reference")
 
 
 def cross_attention_beams(
@@ -49,12 +48,7 @@ def cross_attention_beams(
         The backend is unknown.
     """
     _check_shapes(q, k, v, lengths)
-    if backend not in BACKENDS:
-        raise BackendError(
-            "cross_attention_beams has no such backend", value=backend, allowed=", ".join(BACKENDS)
-        )
-    differentiated = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
-    if backend == "triton" and not differentiated:
+    if on_triton("cross_attention_beams", backend, q, k, v):
         from mmgrec_engine.kernels import cross_attention_beams as kernel
 
         return kernel.cross_attention_beams(q, k, v, lengths)

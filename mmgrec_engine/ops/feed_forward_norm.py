@@ -9,10 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmgrec_engine.errors import BackendError, ConfigError
+from mmgrec_engine.errors import ConfigError
+from mmgrec_engine.ops.forward_only import on_triton
 from mmgrec_engine.ops.work import Work
-
-BACKENDS = ("triton", "reference")
 
 
 def feed_forward_norm(
@@ -61,13 +60,8 @@ def feed_forward_norm(
             value=f"{tuple(x.shape)}, {tuple(into[0].shape)}, {tuple(out_of[0].shape)}",
             allowed="[..., E], [F, E], [E, F]",
         )
-    if backend not in BACKENDS:
-        raise BackendError(
-            "feed_forward_norm has no such backend", value=backend, allowed=", ".join(BACKENDS)
-        )
     tensors = (x, *into, *out_of, norm_weight, norm_bias)
-    differentiated = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-    if backend == "triton" and not differentiated:
+    if on_triton("feed_forward_norm", backend, *tensors):
         from mmgrec_engine.kernels import feed_forward_norm as kernel
         from mmgrec_engine.kernels.linear_norm import WIDEST
 

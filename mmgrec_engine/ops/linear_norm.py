@@ -5,14 +5,12 @@ Shapes: R rows, N inner width (heads x head width), E model width.
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmgrec_engine.errors import BackendError, ConfigError
+from mmgrec_engine.errors import ConfigError
+from mmgrec_engine.ops.forward_only import on_triton
 from mmgrec_engine.ops.work import Work
-
-BACKENDS = ("triton", "reference")
 
 
 def linear_norm(
@@ -61,13 +59,8 @@ def linear_norm(
             value=f"{tuple(x.shape)}, {tuple(residual.shape)}, {tuple(weight.shape)}",
             allowed="[..., N], [..., E], [E, N]",
         )
-    if backend not in BACKENDS:
-        raise BackendError(
-            "linear_norm has no such backend", value=backend, allowed=", ".join(BACKENDS)
-        )
     tensors = (x, residual, weight, norm_weight, norm_bias)
-    differentiated = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-    if backend == "triton" and not differentiated:
+    if on_triton("linear_norm", backend, *tensors):
         from mmgrec_engine.kernels import linear_norm as kernel
 
         if weight.shape[0] <= kernel.WIDEST:
