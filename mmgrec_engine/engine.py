@@ -234,7 +234,7 @@ class Engine:
         )
         shown = [r[-self.config.max_history :] for r in rows]
         request = Request(
-            state.slots_of(np.concatenate([np.zeros(0, np.int64), *shown])),
+            state.slots_of(np.concatenate(shown) if shown else np.zeros(0, np.int64)),
             np.cumsum([0, *map(len, shown)]),
             self._user_rows(users),
             filters,
