@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mmgrec.cli.output import HUMAN, print_json, print_table
+from mmgrec.cli.output import HUMAN, print_json, print_report, print_table
 from mmgrec.cli.runs import JsonOption, RunArgument, load_engine, set_threads
 
 USERS, LIMIT = 512, 20_000
@@ -27,16 +27,11 @@ def ops(json: JsonOption = False) -> None:
     A row's ratio is the strongest baseline's median time over its own; its share of the roof is the
     least time that the measured arithmetic rate and memory bandwidth allow over its own.
     """
-    from mmgrec.profiling.bench_report import bench_ops, bench_tables, describe_machine
+    from mmgrec.profiling.bench_report import bench_ops, bench_tables
 
     with HUMAN.status("") as status:
         report = bench_ops(status.update)
-    if json:
-        print_json(report)
-        return
-    print_table(describe_machine(report))
-    for table in bench_tables(report):
-        print_table(table)
+    print_report(report, bench_tables, json)
 
 
 @bench_app.command()
@@ -55,7 +50,6 @@ def trie(
     takes some ten minutes, 3 GB of memory and 300 MB in the folder for temporary files.
     """
     set_threads()
-    from mmgrec.profiling.bench_report import describe_machine
     from mmgrec.profiling.trie_report import bench_trie
     from mmgrec.profiling.trie_tables import trie_tables
 
@@ -63,12 +57,7 @@ def trie(
         shares = _certificates(run, USERS, LIMIT, status.update)["rows"] if run else []
         report = bench_trie(largest, status.update)
         report["rows"] += shares
-    if json:
-        print_json(report)
-        return
-    print_table(describe_machine(report))
-    for table in trie_tables(report):
-        print_table(table)
+    print_report(report, trie_tables, json)
 
 
 @bench_app.command()
@@ -87,7 +76,6 @@ def engine(
     time to find ten items beside faiss and torch. Some ten minutes and 9 GB up to 10^7 items.
     """
     set_threads()
-    from mmgrec.profiling.bench_report import describe_machine
     from mmgrec.profiling.engine_report import bench_engine, engine_tables
     from mmgrec.profiling.growth_plot import plot_growth
 
@@ -95,12 +83,7 @@ def engine(
         report = bench_engine(largest, status.update)
     if plot is not None:
         plot_growth(report, plot)
-    if json:
-        print_json(report)
-        return
-    print_table(describe_machine(report))
-    for table in engine_tables(report):
-        print_table(table)
+    print_report(report, engine_tables, json)
 
 
 @bench_app.command()
@@ -137,19 +120,15 @@ def device(json: JsonOption = False) -> None:
 
     Kernels are replays of captured calls; requests go from arrays to arrays on the host.
     """
-    from mmgrec.profiling.bench_report import bench_tables, describe_machine
+    from mmgrec.profiling.bench_report import bench_tables
     from mmgrec.profiling.device_report import bench_device
 
     with HUMAN.status("") as status:
         report = bench_device(status.update)
     failed = [row for row in report["rows"] if "error" in row]
-    if json:
-        print_json(report)
-    else:
-        print_table(describe_machine(report))
+    if not json:
         report["rows"] = [row for row in report["rows"] if "error" not in row]
-        for table in bench_tables(report):
-            print_table(table)
+    print_report(report, bench_tables, json)
     for row in failed:
         HUMAN.print(f"failed: {row['case']}: {row['error']}", markup=False)
     if failed:

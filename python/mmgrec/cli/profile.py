@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mmgrec.cli.output import HUMAN, print_json, print_table
+from mmgrec.cli.output import HUMAN, print_report
 from mmgrec.cli.runs import JsonOption, RunArgument
 
 
@@ -25,7 +25,6 @@ def profile(
 
     One thread. The request is that of the user whose history has the median length.
     """
-    from mmgrec.profiling.bench_report import describe_machine
     from mmgrec.profiling.profile_files import plot_profile, write_trace
     from mmgrec.profiling.request_profile import profile_tables
     from mmgrec_engine.artifact import ensure_folder
@@ -40,12 +39,7 @@ def profile(
     HUMAN.print(
         f"Written: {out}/profile.json, profile.png; trace.json is for https://ui.perfetto.dev"
     )
-    if json:
-        print_json(report)
-        return
-    print_table(describe_machine(report))
-    for table in profile_tables(report):
-        print_table(table)
+    print_report(report, profile_tables, json)
 
 
 def _report(run: Path, batch: int, k: int, beam_width: int, tell: Any) -> dict[str, Any]:  # noqa: ANN401

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +58,20 @@ def run_case(
         strongest = min(case.baselines, key=lambda name: found[name].median)
         for name, timing in found.items():
             yield _row(case, name, timing, count, roof, (strongest, found[strongest]))
+
+
+def case_rows(
+    makers: Iterable[Callable[[], Case]],
+    thread_counts: tuple[int, ...],
+    roof: Roof,
+    tell: Callable[[str], None],
+) -> Iterator[dict[str, Any]]:
+    """Run cases on the processor, each made when its turn comes; tell their titles."""
+    for make in makers:
+        case = make()
+        tell(case.title)
+        # One user is one unit of work: further threads have nothing to do.
+        yield from run_case(case, thread_counts if case.items > 1 else thread_counts[:1], roof)
 
 
 def _row(

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from mmgrec.profiling.cases import Case
 from mmgrec.profiling.device_timing import captured
+from mmgrec.profiling.engine_torch import torch_search
 from mmgrec.profiling.trie_catalogues import random_catalogue
 from mmgrec.profiling.trie_csr import CsrTrie
 from mmgrec.profiling.trie_keys import SIZES
 from mmgrec_engine.catalog.trie import Trie
 from mmgrec_engine.decoding.device_search import DeviceSearcher
 from mmgrec_engine.decoding.device_state import DeviceTables
-from mmgrec_engine.models.cached_decoder import CachedDecoder
 from mmgrec_engine.models.config import RecommenderConfig
 from mmgrec_engine.models.recommender import Recommender
 
@@ -81,7 +81,7 @@ class Search:
     """One request of users with full histories, and who answers it."""
 
     def __init__(self, world: World, users: int, beams: int, device: str) -> None:
-        self._world, self._users, self._beams, self._device = world, users, beams, device
+        self._world, self._beams = world, beams
         rng = np.random.default_rng(users)
         self._slots = rng.integers(0, len(world.vectors), users * LENGTH)
         self._offsets = np.arange(users + 1) * LENGTH
@@ -99,21 +99,17 @@ class Search:
         )
         return torch.from_numpy(scores)
 
-    @torch.no_grad()
     def torch(self, most: int | None = None) -> Tensor:
-        """Return the scores ``[B, W]`` of the same model in torch: cached decoder, CSR trie."""
-        memory = self._model.encode(self._items, self._lengths, None, self._vectors)
-        decoder = CachedDecoder(self._model.decoder, memory, self._beams)
-        hidden = decoder.step()
-        scores = torch.zeros(self._users, 1, device=self._device)
-        nodes = torch.zeros(self._users, 1, dtype=torch.int64, device=self._device)
-        for level in range(len(SIZES)):
-            logits = self._model.head.logits(level, hidden)
-            scores, nodes, parents, tokens = self._csr.step_with_origin(
-                level, nodes, scores, logits, self._beams, most
-            )
-            if level + 1 < len(SIZES):
-                hidden = decoder.step(parents, tokens)
+        """Return the scores ``[B, k]`` of the same model in torch: cached decoder, CSR trie."""
+        scores, _ = torch_search(
+            self._model,
+            self._csr,
+            self._items,
+            self._lengths,
+            self._beams,
+            item_vectors=self._vectors,
+            most=most,
+        )
         return scores[:, :10]
 
     def torch_to_host(self) -> Tensor:

@@ -7,12 +7,12 @@ from typing import Any
 
 from rich.table import Table
 
-from mmgrec.profiling.cases import run_case
+from mmgrec.profiling.cases import case_rows
 from mmgrec.profiling.engine_cases import engine_cases
 from mmgrec.profiling.engine_world import World
 from mmgrec.profiling.environment import machine
 from mmgrec.profiling.growth_cases import growth_rows
-from mmgrec.profiling.roof import Roof, begin_bench
+from mmgrec.profiling.roof import begin_bench
 
 SMALLEST = 10**4
 
@@ -37,7 +37,7 @@ def bench_engine(largest: int, tell: Callable[[str], None]) -> dict[str, Any]:
     for items in _sizes(largest):
         tell(f"a catalogue of {items:,} items")
         world = World(items)
-        rows += [*_rows(world, counts, roof, tell), *growth_rows(world, tell)]
+        rows += [*case_rows(engine_cases(world), counts, roof, tell), *growth_rows(world, tell)]
     return {"machine": machine(), "roof": roof.as_json(), "rows": rows}
 
 
@@ -46,16 +46,6 @@ def _sizes(largest: int) -> list[int]:
     while sizes[-1] * 10 <= largest:
         sizes.append(sizes[-1] * 10)
     return sizes
-
-
-def _rows(
-    world: World, counts: tuple[int, ...], roof: Roof, tell: Callable[[str], None]
-) -> Iterator[dict[str, Any]]:
-    for make in engine_cases(world):
-        case = make()
-        tell(case.title)
-        # One user is one unit of work: further threads have nothing to do.
-        yield from run_case(case, counts if case.items > 1 else counts[:1], roof)
 
 
 def engine_tables(report: dict[str, Any]) -> Iterator[Table]:

@@ -16,6 +16,8 @@ from mmgrec.profiling.trie_csr import CsrTrie
 from mmgrec.profiling.trie_keys import SIZES, codes_of, distinct_keys
 from mmgrec_engine import _native
 from mmgrec_engine.catalog.trie import Trie, TrieBuilder
+from mmgrec_engine.decoding.native_search import NativeSearcher
+from mmgrec_engine.errors import ConfigError
 from mmgrec_engine.models.config import RecommenderConfig
 from mmgrec_engine.models.recommender import Recommender
 
@@ -53,6 +55,7 @@ class World:
         torch.manual_seed(0)
         self.model = Recommender(config, SIZES, torch.from_numpy(self.vectors))
         self.model.eval().requires_grad_(False)
+        self._packed: dict[str, _native.Recommender] = {}
 
     @cached_property
     def csr(self) -> CsrTrie:
@@ -98,37 +101,20 @@ class World:
         """Which of bf16 and int8 this processor has."""
         found = []
         for precision in ("bf16", "int8"):
-            with suppress(ValueError):
+            with suppress(ConfigError):
                 self.recommender(precision)
                 found.append(precision)
         return tuple(found)
 
     def recommender(self, precision: str = "fp32") -> _native.Recommender:
-        """Pack the weights for the native core."""
-        config = self.model.config
-        weights = {
-            name: tensor.numpy()
-            for name, tensor in self.model.state_dict().items()
-            if name != "item_vectors"
-        }
-        shape = config.model_dump(
-            include={
-                "width",
-                "heads",
-                "head_width",
-                "feed_forward",
-                "encoder_layers",
-                "decoder_layers",
-                "node_vectors",
-            }
-        )
-        shape |= {
-            "item_width": self.vectors.shape[1],
-            "level_sizes": SIZES,
-            "softmax_over_level": config.normalise == "full",
-            "graph_users": config.user_vector == "graph",
-        }
-        return _native.Recommender(shape, weights, self.vectors, precision)
+        """Return the packed weights; they are packed once."""
+        if precision not in self._packed:
+            weights = {name: x.numpy() for name, x in self.model.state_dict().items()}
+            searcher = NativeSearcher(
+                self.model.config, SIZES, weights, precision=precision, threads=1
+            )
+            self._packed[precision] = searcher.recommender
+        return self._packed[precision]
 
     def torch(self, users: int, width: int) -> Callable[[], NDArray[np.int64]]:
         """Batched torch with kept keys and values and a tree of tensors."""

@@ -89,14 +89,8 @@ class CsrTrie:
         """
         most = int(self.num_children(level, nodes).max())
         child, _, log_probs = self._expand(level, nodes, logits, most, normalise, allowed)
-        candidates = (scores[..., None] + log_probs).flatten(1)
-        best = candidates.topk(min(width, candidates.shape[1]), dim=1)
-        found = child.flatten(1).gather(1, best.indices)
-        missing = (0, width - found.shape[1])
-        return (
-            torch.nn.functional.pad(best.values, missing, value=NOTHING),
-            torch.nn.functional.pad(found, missing),
-        )
+        values, at, missing = _best(scores, log_probs, width)
+        return values, torch.nn.functional.pad(child.flatten(1).gather(1, at), missing)
 
     def step_with_origin(
         self,
@@ -114,15 +108,11 @@ class CsrTrie:
         if most is None:
             most = int(self.num_children(level, nodes).max())
         child, token, log_probs = self._expand(level, nodes, logits, most, "catalogue", None)
-        candidates = (scores[..., None] + log_probs).flatten(1)
-        best = candidates.topk(min(width, candidates.shape[1]), dim=1)
-        at = best.indices
-        missing = (0, width - at.shape[1])
+        values, at, missing = _best(scores, log_probs, width)
         nodes, parents, tokens = (
             torch.nn.functional.pad(x, missing)
             for x in (child.flatten(1).gather(1, at), at // most, token.flatten(1).gather(1, at))
         )
-        values = torch.nn.functional.pad(best.values, missing, value=NOTHING)
         return values, nodes, parents, tokens
 
     def _expand(
@@ -149,6 +139,14 @@ class CsrTrie:
             kept = allowed.gather(1, child.flatten(1)).view_as(child)
             log_probs = log_probs.masked_fill(~kept, NOTHING)
         return child, token, log_probs
+
+
+def _best(scores: Tensor, log_probs: Tensor, width: int) -> tuple[Tensor, Tensor, tuple[int, int]]:
+    """Return the best scores ``[B, W]``, which of the M x C they are, and how to pad that to W."""
+    candidates = (scores[..., None] + log_probs).flatten(1)
+    best = candidates.topk(min(width, candidates.shape[1]), dim=1)
+    missing = (0, width - best.indices.shape[1])
+    return torch.nn.functional.pad(best.values, missing, value=NOTHING), best.indices, missing
 
 
 def csr_bytes(nodes: Sequence[int], token_bytes: int) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-from mmgrec.profiling.cases import Case, run_case
+from mmgrec.profiling.cases import case_rows
 from mmgrec.profiling.environment import machine
-from mmgrec.profiling.roof import Roof, begin_bench
+from mmgrec.profiling.roof import begin_bench
 from mmgrec.profiling.trie_build_cases import build_rows
 from mmgrec.profiling.trie_cases import step_cases
 from mmgrec.profiling.trie_edit_cases import edit_rows
@@ -32,20 +32,7 @@ def bench_trie(largest: int, tell: Callable[[str], None]) -> dict[str, Any]:
     counts, roof = begin_bench(tell)
     rows = [
         *build_rows(largest, counts, roof, tell),
-        *_case_rows([*step_cases(), *search_cases()], counts, roof, tell),
+        *case_rows([*step_cases(), *search_cases()], counts, roof, tell),
         *edit_rows(tell),
     ]
     return {"machine": machine(), "roof": roof.as_json(), "rows": rows}
-
-
-def _case_rows(
-    makers: Iterable[Callable[[], Case]],
-    counts: tuple[int, ...],
-    roof: Roof,
-    tell: Callable[[str], None],
-) -> Iterator[dict[str, Any]]:
-    for make in makers:
-        case = make()
-        tell(case.title)
-        # One user is one unit of work: further threads have nothing to do.
-        yield from run_case(case, counts if case.items > 1 else counts[:1], roof)
