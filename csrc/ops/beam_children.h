@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "ops/constrained_topk.h"
@@ -66,7 +67,8 @@ class ChildTerms {
     }
   }
 
-  // Adds query . mean item vector of every child. Children with base leaves are consecutive nodes.
+  // Adds query . mean item vector + log(number of items) of every child: the first terms of what
+  // its items' exp(query . item vector) add up to. Children with base leaves are consecutive nodes.
   // False where the node tables do not fit the trie.
   bool add_nodes(const float* query, const Beam& from, const Siblings& children, float* x) const {
     const NodeTables& nodes = step_.nodes;
@@ -77,6 +79,7 @@ class ChildTerms {
     if (changed) return add_changed(query, first, children, x);
     if (first + children.count > nodes.nodes) return children.count == 0;
     kernels_.add_dots(query, nodes.vectors + first * nodes.width, children.count, nodes.width, x);
+    kernels_.add_log_counts(children.starts, children.count, x);
     return true;
   }
 
@@ -97,7 +100,9 @@ class ChildTerms {
       sum -= range_dot(query, nodes.removed_sums, gone);
       sum += range_dot(query, nodes.added_sums, added);
       const uint32_t live = base.hi - base.lo - (gone.hi - gone.lo) + (added.hi - added.lo);
-      if (live > 0) x[i] += sum / static_cast<float>(live);
+      if (live == 0) continue;  // `bury` makes it a dead one
+      const auto count = static_cast<float>(live);
+      x[i] += sum / count + std::log(count);
     }
     return true;
   }

@@ -193,7 +193,11 @@ class ConstrainedTopkBody {
         if (!round.more[lane]) return;
         const bool exists = child.exists(step_.catalog.removed);
         if (exists || every_token) round.logits[lane] = beam.logits[child.token];
-        if (exists && beam.query != nullptr) nodes[lane] = node_of(beam, child, status[lane]);
+        if (exists && beam.query != nullptr) {
+          nodes[lane] = node_of(beam, child, status[lane]);
+          const uint32_t leaves = child.leaves(step_.catalog.removed);
+          round.logits[lane] += std::log(static_cast<float>(leaves));
+        }
       });
       alive = Group::ballot([&](unsigned lane) { return round.more[lane]; });
       if (beam.query != nullptr) {

@@ -28,6 +28,7 @@ struct StepKernels {
   void (*gather)(const float* logits, const uint32_t* tokens, size_t count, float* x);
   bool (*gather_leaves)(const TrieView&, size_t level, Range range, const float* logits, float* x);
   void (*add_dots)(const float* query, const float* rows, size_t count, size_t width, float* x);
+  void (*add_log_counts)(const uint32_t* starts, size_t count, float* x);
   float (*log_sum_exp)(float* x, size_t count);
   void (*log_totals)(const float* x, const uint32_t* begins, size_t segments, float* totals);
   void (*score)(float* x, const uint32_t* begins, size_t segments, const float* scores,

@@ -81,6 +81,21 @@ inline void most_and_sum(const float* x, size_t count, float& most, float& sum) 
   sum = reduce_add(lanes);
 }
 
+// x[i] += log(starts[i + 1] - starts[i]); no difference is 0. As many starts as fill up a vector
+// are read beyond the last one.
+void add_log_counts(const uint32_t* starts, size_t count, float* x) {
+  for (size_t i = 0; i < count; i += W) {
+    const IVec leaves =
+        reinterpret_cast<IVec>(load(starts + i + 1)) - reinterpret_cast<IVec>(load(starts + i));
+    const Vec logs = log_of(__builtin_convertvector(leaves, Vec));
+    if (i + W <= count) {
+      store(x + i, load(x + i) + logs);
+    } else {
+      for (size_t j = i; j < count; ++j) x[j] += logs[j - i];
+    }
+  }
+}
+
 // totals[s] = log-sum-exp of segment s, candidates [begins[s], begins[s + 1]); kSegment more can
 // be read. `totals` has room
 // for whole vectors, and once more beyond kSegment * ceil(segments / kSegment) entries.

@@ -22,6 +22,11 @@ struct ChildRanges {
     if (!added.empty()) return true;
     return !base.empty() && removed.inside(base) < base.hi - base.lo;
   }
+  // How many are left.
+  MMGREC_HOST_DEVICE uint32_t leaves(const RankSet& removed) const {
+    const uint32_t of_base = base.empty() ? 0 : base.hi - base.lo - removed.inside(base);
+    return of_base + (added.hi - added.lo);
+  }
   // Where the child's first leaf stands among all leaves of the catalogue.
   MMGREC_HOST_DEVICE uint32_t place() const { return base.lo + added.lo; }
 };

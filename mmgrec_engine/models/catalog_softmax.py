@@ -19,6 +19,7 @@ class SoftmaxLevel:
 
     tokens: Tensor  # [n] token of each node
     vectors: Tensor  # [n, D] mean item vector below each node
+    log_items: Tensor  # [n] logarithm of the number of items below each node
     first: Tensor  # [N] first sibling of the node above each leaf
     count: Tensor  # [N] number of siblings, itself included
     own: Tensor  # [N] position of the leaf's node among its siblings
@@ -62,7 +63,8 @@ class CatalogSoftmax:
         ::
 
             children = tokens that follow the target's prefix in the catalogue
-            logit[child] = logits[token] + query . node vector
+            logit[child] = logits[token] + query . node vector + log(items below the child)
+                                           (the last two with node vectors)
             log p = logit[own] - logsumexp(children, or the whole level under "full")
 
         Parameters
@@ -80,7 +82,7 @@ class CatalogSoftmax:
         if level == 0:
             children = logits[:, rows.tokens]
             if query is not None:
-                children = children + query @ rows.vectors.T
+                children = children + query @ rows.vectors.T + rows.log_items
             tokens = rows.tokens.expand(len(targets), -1)
             valid = torch.ones((), dtype=torch.bool, device=logits.device)
         else:
@@ -103,7 +105,8 @@ def _siblings(
     tokens = rows.tokens[node]
     children = logits.gather(1, tokens)
     if query is not None:
-        children = children + (rows.vectors[node] @ query[:, :, None]).squeeze(2)
+        dots = (rows.vectors[node] @ query[:, :, None]).squeeze(2)
+        children = children + dots + rows.log_items[node]
     return children, tokens, valid
 
 
@@ -120,6 +123,7 @@ def _level(table: PrefixTable, level: int, item_vectors: NDArray[np.float32]) ->
     return SoftmaxLevel(
         torch.from_numpy(table.levels[level].tokens.astype(np.int64)),
         torch.from_numpy(vectors),
+        torch.from_numpy(np.log(np.diff(table.levels[level].starts)).astype(np.float32)),
         torch.from_numpy(first),
         torch.from_numpy(count),
         torch.from_numpy(own - first),

@@ -14,7 +14,8 @@ class RecommenderConfig(BaseModel):
     over the tokens that lead to an item ("catalogue"; the scores of all items then sum to one).
     ``user_vector``: h_u is the graph encoder's vector of a known user ("graph", the paper's; a user
     without one gets the learned map of the history) or always that map ("history").
-    ``node_vectors``: a child's logit gains q . mean item vector below the child.
+    ``node_vectors``: a child's logit gains q . mean item vector below the child + log of the number
+    of items there.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,6 +43,10 @@ class GraphEncoderConfig(BaseModel):
     propagation: Literal["graphsage", "lightgcn"] = "lightgcn"
     free_share: float = Field(default=0.5, ge=0.0, le=1.0)
     """Share of an item's width that is a free CF embedding; 0 is the features-only variant."""
+    neighbours: int = Field(default=0, ge=0)
+    """Items with the most similar features whose vectors are added to an item's own, by half."""
+    members: int = Field(default=1, ge=1, le=16)
+    """Encoders, alike but for their seeds, whose averaged scores the vectors reproduce."""
 
 
 class RQVAEConfig(BaseModel):
@@ -63,7 +68,7 @@ class RQVAEConfig(BaseModel):
 
 
 class TokenizerConfig(BaseModel):
-    """What rebuilds the two models. ``unit_vectors``: item vectors were scaled to length 1."""
+    """What rebuilds the two models. ``unit_vectors``: encoders' vectors are scaled to length 1."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from mmgrec_engine.catalog.edited_items import checked_vectors
 from mmgrec_engine.errors import RequestError
 from mmgrec_engine.models.config import TokenizerConfig
-from mmgrec_engine.models.graph_encoder import GraphEncoder
+from mmgrec_engine.models.graph_ensemble import GraphEnsemble
 
 Vectors = NDArray[np.float32]
 Features = Mapping[str, NDArray[np.floating[Any]]]
@@ -32,16 +31,18 @@ class FeatureEncoder:
     config : TokenizerConfig
         Shapes.
     graph : mapping
-        State of the graph encoder. `RuntimeError` or `KeyError` where it does not fit.
+        State of the `GraphEnsemble`. `RuntimeError` or `KeyError` where it does not fit.
     """
 
     def __init__(self, config: TokenizerConfig, graph: Mapping[str, Tensor]) -> None:
         self.config = config
         # Of the free embeddings only their mean is used; the tables need not be kept.
         state = dict(graph)
-        state["item_free"] = state["item_free"].mean(0, keepdim=True)
-        state["user_free"] = state["user_free"][:0]
-        self._graph = GraphEncoder(config.graph, 0, 1, config.modalities)
+        for member in range(config.graph.members):
+            free, users = f"members.{member}.item_free", f"members.{member}.user_free"
+            state[free] = state[free].mean(0, keepdim=True)
+            state[users] = state[users][:0]
+        self._graph = GraphEnsemble.untrained(config.graph, 1, config.modalities)
         self._graph.load_state_dict(state)
         self._graph.eval().requires_grad_(False)
 
@@ -63,7 +64,7 @@ class FeatureEncoder:
             An unknown modality, a wrong shape, a feature that is not finite, or the model uses no
             features.
         """
-        if self._graph.fusion is None:
+        if not self._graph.uses_features:
             raise RequestError(
                 "this model was trained without features",
                 value=", ".join(features) or "no features",
@@ -80,8 +81,9 @@ class FeatureEncoder:
             for name, width in widths.items()
         }
         with torch.no_grad():
-            made: Tensor = self._graph.encode_new(values, masks, count)
-            made = F.normalize(made, dim=1) if self.config.unit_vectors else made
+            made = self._graph.encode_new(
+                values, masks, count, unit_vectors=self.config.unit_vectors
+            )
             return made.numpy()
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.nn import LGConv, SAGEConv
+from torch_geometric.nn import SAGEConv
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 from torch_geometric.utils import to_torch_csr_tensor
 
 from mmgrec_engine.models.config import GraphEncoderConfig
 from mmgrec_engine.models.fusion import Fusion
+
+NEIGHBOUR_SHARE = 0.5
+"""Weight of the items with similar features beside an item's own vector."""
 
 
 class Graph:
@@ -50,7 +54,28 @@ class Graph:
             both, weight = gcn_norm(
                 both, weight, self.num_nodes, add_self_loops=False, dtype=weight.dtype
             )
-        return _csr(both, weight, self.num_nodes)
+        return csr(both, weight, self.num_nodes)
+
+
+def symmetric_product(matrix: Tensor, x: Tensor) -> Tensor:
+    """Return ``matrix @ x`` of a symmetric sparse matrix.
+
+    Its gradient is ``matrix @ gradient``; torch, which cannot know that, would transpose the matrix
+    in every backward pass, which takes longer than the products.
+    """
+    product: Tensor = _SymmetricProduct.apply(matrix, x)
+    return product
+
+
+class _SymmetricProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor, x: Tensor) -> Tensor:  # noqa: ANN401 - torch's context
+        ctx.matrix = matrix
+        return matrix @ x
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:  # noqa: ANN401
+        return None, ctx.matrix @ gradient
 
 
 class GraphEncoder(nn.Module):
@@ -59,6 +84,7 @@ class GraphEncoder(nn.Module):
     ::
 
         item_0 = [fuse(modalities) ; free item embedding]       user_0 = free user embedding
+        item_0 = item_0 + S item_0 / 2                          S: items with similar features
         lightgcn:   h = mean of layers 0..n of (A^n h_0)
         graphsage:  h = SAGE_n(relu(... SAGE_1(h_0)))           the official code's convolution
 
@@ -86,17 +112,32 @@ class GraphEncoder(nn.Module):
         self.fusion = Fusion(modality_widths, config.width - free) if free < config.width else None
         self.user_free = nn.Parameter(torch.randn(num_users, config.width) * 0.1)
         self.item_free = nn.Parameter(torch.randn(num_items, free) * 0.1)
-        make = LGConv if config.propagation == "lightgcn" else SAGEConv
+        convolutions = 0 if config.propagation == "lightgcn" else config.layers
         self.convolutions = nn.ModuleList(
-            make(normalize=False) if make is LGConv else make(config.width, config.width)
-            for _ in range(config.layers)
+            SAGEConv(config.width, config.width) for _ in range(convolutions)
         )
 
     def forward(
-        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], adjacency: Tensor
+        self,
+        features: Mapping[str, Tensor],
+        present: Mapping[str, Tensor],
+        adjacency: Tensor,
+        similar: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return user vectors ``[U, D]`` and item vectors ``[N, D]``."""
+        """Return user vectors ``[U, D]`` and item vectors ``[N, D]``.
+
+        Parameters
+        ----------
+        features, present : mapping
+            Modality name to ``[N, width]`` and to ``[N]`` bool.
+        adjacency : Tensor
+            Of a `Graph`.
+        similar : Tensor, optional
+            S ``[N, N]``, symmetric: items with similar features.
+        """
         items = self._items(features, present, self.item_free)
+        if similar is not None:
+            items = items + NEIGHBOUR_SHARE * symmetric_product(similar, items)
         h = self._propagate(torch.cat([self.user_free, items]), adjacency)
         return h[: self.num_users], h[self.num_users :]
 
@@ -110,7 +151,7 @@ class GraphEncoder(nn.Module):
         """
         free = self.item_free.mean(0, keepdim=True).expand(count, -1)
         items = self._items(features, present, free)
-        isolated = _csr(torch.zeros(2, 0, dtype=torch.long), torch.zeros(0), count)
+        isolated = csr(torch.zeros(2, 0, dtype=torch.long), torch.zeros(0), count)
         return self._propagate(items, isolated)
 
     def _items(
@@ -123,16 +164,17 @@ class GraphEncoder(nn.Module):
     def _propagate(self, h: Tensor, adjacency: Tensor) -> Tensor:
         if self.config.propagation == "lightgcn":
             total = h
-            for convolution in self.convolutions:
-                h = convolution(h, adjacency)
+            for _ in range(self.config.layers):
+                h = symmetric_product(adjacency, h)
                 total = total + h
-            return total / (len(self.convolutions) + 1)
+            return total / (self.config.layers + 1)
         for i, convolution in enumerate(self.convolutions):
             h = convolution(torch.relu(h) if i else h, adjacency)
         return h
 
 
-def _csr(edges: Tensor, weight: Tensor, num_nodes: int) -> Tensor:
+def csr(edges: Tensor, weight: Tensor, num_nodes: int) -> Tensor:
+    """Return the square CSR matrix of edges ``[2, E]`` and their weights ``[E]``."""
     with warnings.catch_warnings():
         # torch calls its CSR tensors beta; the products used here are tested against dense ones.
         warnings.filterwarnings("ignore", message="Sparse", category=UserWarning)

@@ -138,7 +138,8 @@ def constrained_topk(
     ::
 
         children = distinct tokens that follow the beam's prefix, each a sub-range of its leaves
-        logit    = logits[token] (+ query . mean item vector below the child)
+        logit    = logits[token]
+                   (+ query . mean item vector below the child + log of the number of items there)
         score    = beam score + logit - logsumexp of all children ("catalogue", filters or not) or
                    of the whole level ("full"), and never above the beam's
         keep each user's best `width` children that have an allowed leaf; ties in leaf order
@@ -260,6 +261,8 @@ def _child_log_probs(
         starts = torch.tensor([start for _, start, _ in ranges])
         rows = nodes.vectors[torch.searchsorted(nodes.starts, starts)].double()
         full[tokens] += rows @ nodes.query[user, beam].double()
+        items = torch.tensor([end - start for _, start, end in ranges])
+        full[tokens] += items.double().log()
     children = full[tokens]
     total = (children if normalise == "catalogue" else full).logsumexp(0)
     # Rounding could make it positive, and certificates rest on a prefix bounding what is below it.

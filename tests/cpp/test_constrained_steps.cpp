@@ -240,6 +240,24 @@ void check_leaves_outside() {
 }
 
 // Every way of sorting, by the number of ranks and by how they come.
+// Counts of all sizes, of whole vectors and less; what follows the last child stays as it is.
+void check_log_counts(const StepKernels& kernels) {
+  for (const size_t count : {0, 1, 2, 15, 16, 17, 33, 256}) {
+    std::vector<uint32_t> starts(count + 1 + kChildPadding, 7);
+    for (size_t i = 0; i < count; ++i) {
+      const uint32_t leaves = i % 3 == 0 ? 1 : static_cast<uint32_t>(i * i * 1000 + 1);
+      starts[i + 1] = starts[i] + leaves;
+    }
+    std::vector<float> x(count + 1, 0.5f);
+    kernels.add_log_counts(starts.data(), count, x.data());
+    for (size_t i = 0; i < count; ++i) {
+      const float wanted = 0.5f + std::log(static_cast<float>(starts[i + 1] - starts[i]));
+      CHECK(std::abs(x[i] - wanted) <= 1e-5f * std::max(1.0f, wanted));
+    }
+    CHECK(x[count] == 0.5f);
+  }
+}
+
 void check_rank_sets(const StepKernels& kernels) {
   std::mt19937 random(9);
   for (const uint32_t bound : {1u, 63u, 64u, 65u, 1000u, 100'000u}) {
@@ -271,5 +289,6 @@ int main() {
   for_all_kernels([](const Kernels& kernels) {
     check_steps(kernels);
     check_rank_sets(kernels.step);
+    check_log_counts(kernels.step);
   });
 }

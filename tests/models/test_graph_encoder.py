@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmgrec_engine.models.graph_encoder import Graph, GraphEncoder, GraphEncoderConfig
+from mmgrec_engine.models.graph_encoder import (
+    Graph,
+    GraphEncoder,
+    GraphEncoderConfig,
+    csr,
+    symmetric_product,
+)
 
 USERS, ITEMS = torch.tensor([0, 0, 1, 2]), torch.tensor([0, 1, 1, 3])
 NUM_USERS, NUM_ITEMS = 4, 5
@@ -75,3 +81,22 @@ def test_dropped_edges_are_renormalised() -> None:
     keep = torch.tensor([True, False, True, True])
     kept = Graph(USERS[keep], ITEMS[keep], NUM_USERS, NUM_ITEMS, normalise=True)
     assert torch.equal(graph.adjacency(keep).to_dense(), kept.adjacency().to_dense())
+
+
+def test_the_product_of_a_symmetric_matrix_has_the_gradient_of_a_dense_one() -> None:
+    adjacency = Graph(USERS, ITEMS, NUM_USERS, NUM_ITEMS, normalise=True).adjacency()
+    torch.manual_seed(0)
+    x = torch.randn(NUM_USERS + NUM_ITEMS, 3, requires_grad=True)
+    weight = torch.randn(NUM_USERS + NUM_ITEMS, 3)
+    (symmetric_product(adjacency, x) * weight).sum().backward()
+    torch.testing.assert_close(x.grad, adjacency.to_dense().T @ weight)
+
+
+def test_similar_items_add_half_of_their_mean() -> None:
+    config = GraphEncoderConfig(width=4, layers=0, free_share=1.0, neighbours=1)
+    encoder = GraphEncoder(config, NUM_USERS, NUM_ITEMS, {})
+    graph = Graph(USERS, ITEMS, NUM_USERS, NUM_ITEMS, normalise=True)
+    similar = csr(torch.tensor([[0, 3], [3, 0]]), torch.ones(2), NUM_ITEMS)
+    _, items = encoder({}, {}, graph.adjacency(), similar)
+    torch.testing.assert_close(items[0], encoder.item_free[0] + encoder.item_free[3] / 2)
+    torch.testing.assert_close(items[1], encoder.item_free[1])

@@ -11,6 +11,7 @@ from mmgrec_engine.errors import RequestError
 from mmgrec_engine.models.config import GraphEncoderConfig, RQVAEConfig, TokenizerConfig
 from mmgrec_engine.models.feature_encoder import FeatureEncoder
 from mmgrec_engine.models.graph_encoder import GraphEncoder
+from mmgrec_engine.models.graph_ensemble import GraphEnsemble
 from mmgrec_engine.models.item_quantizer import ItemQuantizer
 from mmgrec_engine.models.rqvae import RQVAE
 
@@ -45,7 +46,9 @@ def test_vectors_and_codes_are_those_of_the_trained_models(
     features = {n: rng.normal(size=(6, w)).astype(np.float32) for n, w in WIDTHS.items()}
     has_text = np.array([True, True, False, True, False, True])
     features["text"][~has_text] = np.nan
-    found = FeatureEncoder(config, graph.state_dict()).vectors(features, {"text": has_text}, 6)
+    found = FeatureEncoder(config, GraphEnsemble([graph]).state_dict()).vectors(
+        features, {"text": has_text}, 6
+    )
     tensors = {n: torch.from_numpy(np.nan_to_num(v)) for n, v in features.items()}
     present = {"audio": torch.ones(6, dtype=torch.bool), "text": torch.from_numpy(has_text)}
     with torch.no_grad():
@@ -71,7 +74,7 @@ def test_a_model_without_features_says_so() -> None:
         graph=graph.config, quantizer=RQVAEConfig(), modalities={}, unit_vectors=True
     )
     with pytest.raises(RequestError, match="trained without features"):
-        FeatureEncoder(config, graph.state_dict()).vectors({}, None, 2)
+        FeatureEncoder(config, GraphEnsemble([graph]).state_dict()).vectors({}, None, 2)
 
 
 def test_weights_that_do_not_fit_are_named() -> None:

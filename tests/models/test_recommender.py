@@ -66,6 +66,7 @@ def test_full_probabilities_are_the_softmax_over_every_level(node_vectors: bool)
                 below = (codes[:, : level + 1] == [*tuple_[:level], token]).all(axis=1)
                 if below.any() and query is not None:
                     logits[token] += query @ model.item_vectors[torch.from_numpy(below)].mean(0)
+                    logits[token] += float(np.log(below.sum()))
             total = total + logits.log_softmax(0)[tuple_[level]]
         torch.testing.assert_close(ours[rank], total, atol=1e-5, rtol=1e-4)
 

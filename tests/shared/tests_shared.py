@@ -101,7 +101,7 @@ def make_dataset(
 def small_config(**recommender: object) -> TrainConfig:
     """A configuration that trains in seconds."""
     return TrainConfig(
-        graph=GraphEncoderConfig(width=16, layers=1),
+        graph=GraphEncoderConfig(width=16, layers=1, neighbours=3, members=2),
         graph_training=GraphTraining(
             loop=LoopConfig(epochs=15, learning_rate=0.02, warmup_steps=0, patience=20)
         ),
@@ -113,7 +113,8 @@ def small_config(**recommender: object) -> TrainConfig:
             width=16, heads=2, head_width=8, feed_forward=32, max_history=32, **recommender
         ),
         recommender_training=RecommenderTraining(
-            loop=LoopConfig(epochs=4, learning_rate=5e-3, warmup_steps=2), batch_users=16
+            loop=LoopConfig(epochs=4, learning_rate=5e-3, warmup_steps=2, validate_start=True),
+            batch_users=16,
         ),
     )
 

@@ -33,7 +33,7 @@ def _fresh_settings() -> Iterator[None]:
 def first_step(run_folder: Path, dataset: Dataset, device: str) -> tuple[str, Tensor, list[Tensor]]:
     """Backend, loss and gradients of the first batch, without dropout."""
     run = Run(run_folder, dataset, small_config(), "test", 0)
-    catalogue, _ = build_catalogue(tokenize_run(run, quiet_reporter(run.work / "logs")))
+    catalogue, _ = build_catalogue(tokenize_run(run, quiet_reporter(run.work / "logs")), 5.0)
     histories = [catalogue.to_ranks(dataset.histories(s)) for s in (Split.TRAIN, Split.VALID)]
     config = run.config
     epoch_generator(0, "initial recommender weights", 0)

@@ -14,6 +14,7 @@ from torch import Tensor
 from mmgrec.data.dataset import Dataset, Split
 from mmgrec.data.histories import Histories
 from mmgrec.training.loop import LoopConfig
+from mmgrec.training.similar_items import similar_items
 from mmgrec.training.validation import ndcg_at, spread
 from mmgrec_engine.models.config import GraphEncoderConfig
 from mmgrec_engine.models.graph_encoder import Graph, GraphEncoder
@@ -39,6 +40,11 @@ class GraphTraining(BaseModel):
     edge_dropout: float = Field(default=0.0, ge=0, lt=1)
 
     @property
+    def score_scale(self) -> float:
+        """What training multiplied dot products by: 1 / temperature, or 1 for the pairwise loss."""
+        return 1 / self.temperature if self.loss == "softmax" else 1.0
+
+    @property
     def unit_vectors(self) -> bool:
         """Whether vectors are scaled to length 1 after training: where it compared cosines."""
         return self.loss == "softmax"
@@ -55,9 +61,9 @@ class GraphStage:
         What to train and how.
     device : str
         Where the model trains. Edges and targets are drawn on the CPU.
+    member : int
+        Which of an ensemble; everything random depends on it.
     """
-
-    name = "graph"
 
     def __init__(
         self,
@@ -65,7 +71,9 @@ class GraphStage:
         shape: GraphEncoderConfig,
         training: GraphTraining,
         device: str = "cpu",
+        member: int = 0,
     ) -> None:
+        self.name = "graph" if member == 0 else f"graph-{member + 1}"
         self.training, self.device = training, device
         self.features, self.present = modality_tensors(dataset, device)
         self.history = dataset.histories(Split.TRAIN)
@@ -82,6 +90,10 @@ class GraphStage:
             self.user_rows, self.item_rows, *sizes, normalise=shape.propagation == "lightgcn"
         )
         self.adjacency = self.graph.adjacency().to(device)
+        self.similar: Tensor | None = None
+        if shape.neighbours and self.model.fusion is not None:
+            features, present = modality_tensors(dataset)
+            self.similar = similar_items(features, present, shape.neighbours).to(device)
 
     def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Tensor]:
         """Yield batch losses; edges are dropped afresh each epoch."""
@@ -98,7 +110,7 @@ class GraphStage:
     def vectors(self) -> tuple[Tensor, Tensor]:
         """Return user and item vectors on the CPU, of unit length if training compared cosines."""
         self.model.eval()
-        users, items = self.model(self.features, self.present, self.adjacency)
+        users, items = self._encode(self.adjacency)
         if self.training.unit_vectors:
             users, items = F.normalize(users, dim=1), F.normalize(items, dim=1)
         return users.cpu(), items.cpu()
@@ -115,12 +127,16 @@ class GraphStage:
         top = scores.topk(min(VALIDATION_K, scores.shape[1]), dim=1).indices.numpy()
         return ndcg_at(top, self.relevant, rows)
 
+    def _encode(self, adjacency: Tensor) -> tuple[Tensor, Tensor]:
+        users, items = self.model(self.features, self.present, adjacency, self.similar)
+        return users, items
+
     def _softmax_batches(self, adjacency: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
         lengths = torch.from_numpy(self.history.lengths)
         offsets = torch.from_numpy(self.history.offsets)
         order = torch.randperm(len(lengths), generator=generator)
         for rows in torch.split(order[lengths[order] > 0], self.training.batch_users):
-            users, items = self.model(self.features, self.present, adjacency)
+            users, items = self._encode(adjacency)
             cosine = F.normalize(users[rows], dim=1) @ F.normalize(items, dim=1).T
             logits = cosine / self.training.temperature
             # All interactions of a user share one log-sum-exp, so a user costs one row of logits.
@@ -135,7 +151,7 @@ class GraphStage:
     def _bpr_batches(self, adjacency: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
         order = torch.randperm(len(self.user_rows), generator=generator)
         for chosen in torch.split(order, self.training.batch_interactions):
-            users, items = self.model(self.features, self.present, adjacency)
+            users, items = self._encode(adjacency)
             user = users[self.user_rows[chosen]]
             drawn = torch.randint(len(items), (len(chosen),), generator=generator)
             positive, negative = items[self.item_rows[chosen]], items[drawn]

@@ -33,6 +33,8 @@ class LoopConfig(BaseModel):
     validate_every: int = Field(default=1, ge=1)
     patience: int = Field(default=10, ge=1)
     """Validations without a new best after which the stage stops."""
+    validate_start: bool = False
+    """Whether the weights that training starts from may turn out to be the best."""
 
 
 class Stage(Protocol):
@@ -61,7 +63,7 @@ def run_stage(
 
     ::
 
-        resume from the checkpoint, if there is one
+        resume from the checkpoint, if there is one; otherwise, if asked for, validate the start
         for every epoch: seed everything from (seed, stage, epoch); train; validate; checkpoint
         stop after `patience` validations without a new best; load the best weights
 
@@ -77,6 +79,9 @@ def run_stage(
     progress, best = restored or (Progress(), trained_state(stage.model))
     saved_at = time.monotonic()
     with report.stage(stage.name, config.epochs, progress.epoch) as bar:
+        if config.validate_start and progress.epoch == 0:
+            best = _note_score(stage, progress, stage.validate(), best)
+            bar.start(progress.best_score)
         while not progress.finished:
             loss = _train_epoch(stage, config, optimizer, progress, seed)
             progress.epoch += 1

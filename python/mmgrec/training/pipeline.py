@@ -83,7 +83,7 @@ def train_run(run: Run, report: Reporter) -> None:
     """
     started = time.monotonic()
     tokens = tokenize_run(run, report)
-    catalogue, order = build_catalogue(tokens)
+    catalogue, order = build_catalogue(tokens, run.config.graph_training.score_scale)
     history, relevant = (
         catalogue.to_ranks(run.dataset.histories(split)) for split in (Split.TRAIN, Split.VALID)
     )
@@ -148,14 +148,15 @@ def tokenizer_config(run: Run) -> dict[str, Any]:
     }
 
 
-def build_catalogue(tokens: Tokenized) -> tuple[Catalogue, np.ndarray]:
+def build_catalogue(tokens: Tokenized, score_scale: float) -> tuple[Catalogue, np.ndarray]:
     """Sort the items by Rec-ID; return the catalogue and the item row of every leaf rank."""
     trie, order = Trie.build(tokens.rec_ids, tokens.level_sizes)
     rank_of_row = np.empty(len(order), np.int64)
     rank_of_row[order] = np.arange(len(order))
     rows = torch.from_numpy(order)
     vectors = tokens.item_vectors[rows].numpy()
-    return Catalogue(trie, trie.codes(), vectors, tokens.user_vectors.numpy(), rank_of_row), order
+    users = tokens.user_vectors.numpy()
+    return Catalogue(trie, trie.codes(), vectors, users, rank_of_row, score_scale), order
 
 
 def _item_table(

@@ -63,9 +63,13 @@ def field_error(error: ValidationError, what: str) -> ConfigError:
 
 
 _DEFAULT = TrainConfig(
-    graph=GraphEncoderConfig(width=64, layers=2, propagation="lightgcn", free_share=0.5),
+    graph=GraphEncoderConfig(
+        width=64, layers=2, propagation="lightgcn", free_share=0.5, neighbours=10, members=4
+    ),
     graph_training=GraphTraining(
-        loop=LoopConfig(epochs=150, learning_rate=5e-3, validate_every=3, patience=8),
+        loop=LoopConfig(
+            epochs=250, learning_rate=5e-3, weight_decay=0.01, validate_every=3, patience=5
+        ),
         loss="softmax",
         temperature=0.2,
         batch_users=512,
@@ -74,10 +78,14 @@ _DEFAULT = TrainConfig(
     quantizer_training=QuantizerTraining(
         loop=LoopConfig(epochs=200, learning_rate=1e-3, validate_every=10, patience=5)
     ),
-    recommender=RecommenderConfig(max_history=128),
+    recommender=RecommenderConfig(max_history=512),
     recommender_training=RecommenderTraining(
         loop=LoopConfig(
-            epochs=30, learning_rate=2e-3, weight_decay=0.01, validate_every=2, patience=4
+            epochs=12,
+            learning_rate=5e-4,
+            weight_decay=0.01,
+            patience=3,
+            validate_start=True,
         ),
         batch_users=128,
     ),

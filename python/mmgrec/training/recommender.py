@@ -12,21 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from mmgrec.data.histories import Histories
+from mmgrec.training.beam_validation import BeamValidation
+from mmgrec.training.dense_start import start_dense
 from mmgrec.training.loop import LoopConfig
-from mmgrec.training.splitting import SplitLimits, batches_of, pad_rows, split_epoch
-from mmgrec.training.validation import ndcg_at, spread
-from mmgrec_engine.catalog.filters import RankFilter
+from mmgrec.training.splitting import SplitLimits, batches_of, split_epoch
 from mmgrec_engine.catalog.nodes import NodeVectors
 from mmgrec_engine.catalog.trie import Trie
-from mmgrec_engine.decoding.beam_search import beam_search
 from mmgrec_engine.models.catalog_softmax import CatalogSoftmax
 from mmgrec_engine.models.config import RecommenderConfig
 from mmgrec_engine.models.recommender import Recommender
 from mmgrec_engine.ops.backends import choose
-
-VALIDATION_USERS = 1024
-VALIDATION_K = 20
-VALIDATION_BATCH = 256
 
 
 class RecommenderTraining(BaseModel):
@@ -38,6 +33,8 @@ class RecommenderTraining(BaseModel):
     batch_users: int = Field(default=128, ge=1)
     target_share: tuple[float, float] = (0.1, 0.5)
     max_targets: int = Field(default=64, ge=1)
+    max_context: int = Field(default=128, ge=1)
+    """Items of a context; served histories may be longer (``max_history`` of the model)."""
     graph_user_share: float = Field(default=0.5, ge=0, le=1)
     """With ``user_vector="graph"``: share of users shown by their graph vector, the rest by the map
     of their history, so that the map is trained for users who have no vector."""
@@ -48,7 +45,8 @@ class Catalogue:
     """What the recommender generates from: items in leaf order.
 
     ``codes`` ``[N, T]`` Rec-IDs; ``item_vectors`` ``[N, D]``; ``user_vectors`` ``[U, D]``;
-    ``rank_of_row`` ``[N]`` leaf rank of a data set's item row.
+    ``rank_of_row`` ``[N]`` leaf rank of a data set's item row. ``score_scale``: what dot products
+    of user and item vectors are multiplied by to be the logits that they were trained as.
     """
 
     trie: Trie
@@ -56,6 +54,7 @@ class Catalogue:
     item_vectors: NDArray[np.float32]
     user_vectors: NDArray[np.float32]
     rank_of_row: NDArray[np.int64]
+    score_scale: float
 
     def to_ranks(self, histories: Histories) -> Histories:
         """Translate item rows to leaf ranks."""
@@ -89,20 +88,28 @@ class RecommenderStage:
         device: str = "cpu",
     ) -> None:
         self.catalogue, self.training, self.device = catalogue, training, device
-        self.history, self.relevant = history, relevant
-        self.limits = SplitLimits(training.target_share, training.max_targets, shape.max_history)
+        self.history = history
+        self.limits = SplitLimits(
+            training.target_share,
+            training.max_targets,
+            min(training.max_context, shape.max_history),
+        )
         self.softmax = CatalogSoftmax(catalogue.codes, catalogue.item_vectors, shape.normalise)
         self.softmax.to(device)
-        self.nodes = (
-            NodeVectors.of(catalogue.codes, catalogue.item_vectors) if shape.node_vectors else None
-        )
         graph = shape.user_vector == "graph"
         self.model = Recommender(
             shape,
             catalogue.trie.level_sizes,
             torch.from_numpy(catalogue.item_vectors),
             torch.from_numpy(catalogue.user_vectors) if graph else None,
-        ).to(device)
+        )
+        nodes = None
+        if shape.node_vectors:
+            nodes = NodeVectors.of(catalogue.codes, catalogue.item_vectors)
+            users = torch.from_numpy(catalogue.user_vectors)
+            start_dense(self.model, history, users, catalogue.score_scale)
+        self.validation = BeamValidation(catalogue.trie, nodes, history, relevant)
+        self.model.to(device)
         self.model.use_backend(choose("relation_attention", device=device, training=True))
 
     def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Tensor]:
@@ -116,37 +123,10 @@ class RecommenderStage:
             log_prob = self.model.log_prob(memory, batch.targets, batch.valid, self.softmax)
             yield -log_prob.mean()
 
-    @torch.no_grad()
     def validate(self) -> float | None:
-        """NDCG@20 of beam search on validation users (at most 1,024)."""
-        rows = np.flatnonzero((self.relevant.lengths > 0) & (self.history.lengths > 0))
-        rows = spread(rows, VALIDATION_USERS)
-        if len(rows) == 0:
-            return None
+        """NDCG@20 of beam search on validation users."""
         self.model.eval()
-        # Users of like history length share a batch, so that little of it is padding.
-        rows = rows[np.argsort(self.history.lengths[rows], kind="stable")]
-        parts = [rows[i : i + VALIDATION_BATCH] for i in range(0, len(rows), VALIDATION_BATCH)]
-        top = np.concatenate([self._search(part) for part in parts])
-        return ndcg_at(top, self.relevant, rows)
-
-    def _search(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        lengths = np.minimum(self.history.lengths[rows], self.limits.max_context)
-        starts = self.history.offsets[rows + 1] - lengths
-        items, _ = pad_rows(self.history.item_rows.astype(np.int64), starts, lengths)
-        inputs = (items, torch.from_numpy(lengths), torch.from_numpy(rows))
-        memory = self.model.encode(*(x.to(self.device) for x in inputs))
-        seen = [self.history.of(int(row)).astype(np.int64) for row in rows]
-        found = beam_search(
-            self.model,
-            self.catalogue.trie,
-            self.nodes,
-            memory,
-            k=VALIDATION_K,
-            beam_width=VALIDATION_K,
-            filters=RankFilter.from_lists(seen, None, self.catalogue.trie.num_items),
-        )
-        return found.ranks
+        return self.validation.score(self.model)
 
     def _known(self, users: Tensor, generator: torch.Generator) -> Tensor | None:
         if self.model.config.user_vector == "history":

@@ -29,6 +29,12 @@ class StageBar:
         self._curves = curves
         self._best = float("-inf")
 
+    def start(self, score: float) -> None:
+        """Note what the weights before the first epoch score."""
+        if score > float("-inf"):
+            self._curves.add_scalar(f"{self.name}/validation", score, 0)
+        self._best = score
+
     def epoch(self, epoch: int, loss: float, score: float | None) -> None:
         """Note a finished epoch."""
         self._curves.add_scalar(f"{self.name}/loss", loss, epoch)

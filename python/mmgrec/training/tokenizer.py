@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,6 +20,7 @@ from mmgrec.training.quantizer import QuantizerStage
 from mmgrec.training.reporter import Reporter
 from mmgrec_engine.artifact import folder_exists, open_folder, write_folder
 from mmgrec_engine.errors import ArtifactError
+from mmgrec_engine.models.graph_ensemble import GraphEnsemble
 from mmgrec_engine.ops.rq_assign import Assignment
 from mmgrec_engine.rec_ids.collisions import popularity_tokens
 from mmgrec_engine.rec_ids.health import RecIdHealth, rec_id_health
@@ -59,7 +61,7 @@ def tokenize(
 
     ::
 
-        vectors = train the graph encoder
+        vectors = train the graph encoders; join their vectors
         codes   = residual quantiser of the item vectors
         rec_id  = (codes, rank by popularity among items with the same codes)
 
@@ -83,16 +85,13 @@ def tokenize(
     if folder_exists(folder, KIND):
         return load_tokenized(folder, fingerprint)
     report.say(f"Tokenising {dataset.num_items:,} items")
-    epoch_generator(seed, "initial graph weights", 0)
-    graph = GraphStage(dataset, config.graph, config.graph_training, device)
-    common = {"fingerprint": fingerprint, "seed": seed, "report": report}
-    run_stage(graph, config.graph_training.loop, folder=work / "graph", **common)  # type: ignore[arg-type]
-    users, items = graph.vectors()
+    common: dict[str, Any] = {"fingerprint": fingerprint, "seed": seed, "report": report}
+    graph, users, items = _train_encoders(dataset, config, work, device, common)
     epoch_generator(seed, "initial quantizer weights", 0)
     quantizer = QuantizerStage(items, config.quantizer, config.quantizer_training, seed, device)
     if config.quantizer.method == "rqvae":
         loop = config.quantizer_training.loop
-        run_stage(quantizer, loop, folder=work / "quantizer", **common)  # type: ignore[arg-type]
+        run_stage(quantizer, loop, folder=work / "quantizer", **common)
     else:
         quantizer.initialise_codebooks()
     with report.counter("codes", dataset.num_items) as advance:
@@ -129,11 +128,27 @@ def load_tokenized(folder: Path, fingerprint: str) -> Tokenized:
     )
 
 
+def _train_encoders(
+    dataset: Dataset, config: TrainConfig, work: Path, device: str, common: dict[str, Any]
+) -> tuple[GraphEnsemble, Tensor, Tensor]:
+    """Train the members one after the other; return them with joint user and item vectors."""
+    members, vectors = [], []
+    for member in range(config.graph.members):
+        epoch_generator(common["seed"], "initial graph weights", member)
+        stage = GraphStage(dataset, config.graph, config.graph_training, device, member)
+        run_stage(stage, config.graph_training.loop, folder=work / stage.name, **common)
+        vectors.append(stage.vectors())
+        members.append(stage.model.cpu())
+    ensemble = GraphEnsemble(members)
+    users, items = ensemble.join(*zip(*vectors, strict=True))
+    return ensemble, users, items
+
+
 @torch.no_grad()
 def _assemble(
     dataset: Dataset,
     quantizer: QuantizerStage,
-    graph: GraphStage,
+    graph: GraphEnsemble,
     vectors: tuple[Tensor, Tensor],
     found: Assignment,
 ) -> Tokenized:
@@ -151,7 +166,7 @@ def _assemble(
         item_vectors=items,
         user_vectors=users,
         quantizer=model.state_dict(),
-        graph=graph.model.cpu().state_dict(),
+        graph=graph.state_dict(),
         health=rec_id_health(semantic, size, items.numpy(), rebuilt, _numpy(found.top2)),
     )
 

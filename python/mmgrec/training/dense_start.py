@@ -1,0 +1,73 @@
+"""A recommender that ranks as the graph encoder does before it has learned anything else."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mmgrec.data.histories import Histories
+from mmgrec_engine.models.recommender import Recommender
+
+MOST_ITEMS = 50
+"""Items up to which a user counts in proportion; longer histories would drown all others."""
+
+
+@torch.no_grad()
+def start_dense(model: Recommender, history: Histories, user_vectors: Tensor, scale: float) -> None:
+    """Set the first weights of a model with node vectors.
+
+    ::
+
+        h_u        = U . mean of the history's item vectors + b: least squares onto the graph
+                     encoder's user vectors, a user weighing as many as its items
+        P_t        = scale . identity
+        W_t, b_t, Q_t = 0
+
+    Then a child's logit is what its items' dense scores add up to, to first order:
+    log sum exp(scale h_u . v) over the items below >= log n + scale h_u . mean v, and a leaf's is
+    exact. Training starts from the encoder's ranking and learns what a set of items and a prefix
+    tell beyond it.
+
+    Parameters
+    ----------
+    model : Recommender
+        On the CPU.
+    history : Histories
+        Training items, as leaf ranks.
+    user_vectors : Tensor
+        ``[U, D]`` of the graph encoder.
+    scale : float
+        Inverse temperature of its loss.
+    """
+    weight, bias = user_map(model.item_vectors, history, user_vectors)
+    model.user_map.weight.copy_(weight)
+    model.user_map.bias.copy_(bias)
+    for columns in model.head.columns:
+        nn.init.zeros_(columns.weight)  # type: ignore[arg-type]
+        nn.init.zeros_(columns.bias)  # type: ignore[arg-type]
+    for query in model.head.query_hidden:
+        nn.init.zeros_(query.weight)  # type: ignore[arg-type]
+    for query in model.head.query_user:
+        nn.init.eye_(query.weight).mul_(scale)  # type: ignore[arg-type]
+
+
+def user_map(
+    item_vectors: Tensor, history: Histories, user_vectors: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return U ``[D, D]`` and b ``[D]`` from means of item vectors to user vectors."""
+    lengths = torch.from_numpy(history.lengths)
+    owner = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+    items = torch.from_numpy(history.item_rows.astype(np.int64))
+    sums = torch.zeros(len(lengths), item_vectors.shape[1], dtype=torch.float64)
+    sums.index_add_(0, owner, item_vectors[items].double())
+    known = lengths > 0
+    count = lengths[known, None].double()
+    ones = torch.ones(len(count), 1, dtype=torch.float64)
+    inputs = torch.cat([sums[known] / count, ones], 1)
+    weight = count.clamp_max(MOST_ITEMS)
+    ridge = 1e-2 * torch.eye(inputs.shape[1], dtype=torch.float64)
+    solved = torch.linalg.solve(
+        inputs.T @ (weight * inputs) + ridge, inputs.T @ (weight * user_vectors[known].double())
+    ).float()
+    return solved[:-1].T, solved[-1]
