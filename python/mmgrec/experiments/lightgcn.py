@@ -24,7 +24,7 @@ from mmgrec.experiments.factors import (
 from mmgrec.training.graph import GraphStage, GraphTraining
 from mmgrec.training.loop import LoopConfig
 from mmgrec_engine.models.config import GraphEncoderConfig
-from mmgrec_engine.models.graph_encoder import Graph
+from mmgrec_engine.models.graph_encoder import Graph, symmetric_product
 
 
 class LightGcnSettings(FactorSettings):
@@ -72,8 +72,13 @@ class PropagatedFactors(FactorModel):
         self.adjacency = graph.adjacency().to(device)
 
     def vectors(self) -> tuple[Tensor, Tensor]:
-        """Propagate."""
-        nodes = self.library.get_embedding(self.adjacency)
+        """Propagate, as the library's ``get_embedding`` does, with our product: its gradient
+        transposes the adjacency in every step, which takes longer than everything else."""
+        x = self.library.embedding.weight
+        nodes = self.library.alpha[0] * x
+        for share in self.library.alpha[1:]:
+            x = symmetric_product(self.adjacency, x)
+            nodes = nodes + share * x
         return nodes[: self.num_users], nodes[self.num_users :]
 
     def penalty(self, users: Tensor, positive: Tensor, negative: Tensor) -> Tensor:

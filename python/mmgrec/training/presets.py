@@ -88,6 +88,7 @@ _DEFAULT = TrainConfig(
             validate_start=True,
         ),
         batch_users=128,
+        target_share=(0.3, 0.7),
     ),
 )
 
