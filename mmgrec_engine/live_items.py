@@ -6,7 +6,7 @@ import threading
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -33,15 +33,13 @@ from mmgrec_engine.model_folder import (
     CATALOG,
     ModelFolder,
     fingerprint,
-    load_feature_encoder,
+    load_feature_map,
     load_item_quantizer,
     tokenizer_config,
 )
+from mmgrec_engine.models.feature_map import FeatureMap, Features, Present
 from mmgrec_engine.models.item_quantizer import ItemQuantizer
 from mmgrec_engine.rec_ids.placement import place_new_items
-
-if TYPE_CHECKING:
-    from mmgrec_engine.models.feature_encoder import FeatureEncoder, Features, Present
 
 RecIds = NDArray[np.int32]
 
@@ -77,7 +75,7 @@ class LiveItems:
         self._sequence = 0
         self._buffer = np.zeros((0, self._vectors.shape[1]), np.float32)
         self._loading = threading.Lock()
-        self._encoder: FeatureEncoder | None = None
+        self._feature_map: FeatureMap | None = None
         self._quantizer: ItemQuantizer | None = None
         ids = IdTable("item", folder.items["item"])
         self.state = CatalogState(folder.trie, ids, self._vectors, nodes=self._tables)
@@ -106,9 +104,9 @@ class LiveItems:
         if features is None:
             raise RequestError("nothing to make item vectors of", remedy="give features or vectors")
         with self._loading:
-            if self._encoder is None:
-                self._encoder = load_feature_encoder(self._source)
-        return self._encoder.vectors(features, present, count)
+            if self._feature_map is None:
+                self._feature_map = load_feature_map(self._source)
+        return self._feature_map.vectors(features, present, count)
 
     @property
     def modalities(self) -> dict[str, int]:

@@ -6,7 +6,7 @@ file                  contents
 config.json           manifest: shapes, level sizes, provenance, checksums of the others
 model.safetensors     recommender weights, item vectors in leaf order, user vectors
 codebooks.safetensors residual quantiser (codebooks, encoder, decoder)
-graph.safetensors     graph encoder, so that later items can be given vectors
+features.safetensors  map from features to item vectors, so that later items can be given some
 trie.bin              prefix trie
 items.parquet         leaf order: external id, title and other columns, Rec-ID, popularity
 users.parquet         external ids of the rows of the user vectors (only where the model has any)
@@ -34,10 +34,10 @@ from mmgrec_engine.artifact import Folder, open_folder, write_folder
 from mmgrec_engine.catalog.trie import Trie
 from mmgrec_engine.errors import ArtifactError
 from mmgrec_engine.models.config import RecommenderConfig, TokenizerConfig
+from mmgrec_engine.models.feature_map import FeatureMap
 from mmgrec_engine.models.item_quantizer import ItemQuantizer
 from mmgrec_engine.writers import (
     read_arrays,
-    read_tensors,
     write_arrays,
     write_json,
     write_table,
@@ -47,10 +47,11 @@ from mmgrec_engine.writers import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mmgrec_engine.models.feature_encoder import FeatureEncoder
     from mmgrec_engine.models.recommender import Recommender
 
 KIND = "model"
+MODEL_VERSION = 2
+"""Of what the weights mean: 2 adds the number of items to node vectors' logits."""
 CATALOG = "catalog"
 """Subfolder of the live catalogue, once items were edited."""
 
@@ -101,7 +102,7 @@ def save_model_folder(
     folder: ModelFolder,
     *,
     quantizer: Mapping[str, Tensor],
-    graph: Mapping[str, Tensor],
+    features: Mapping[str, NDArray[np.float32]],
     tokenizer: Mapping[str, Any],
     metrics: Mapping[str, Any],
     provenance: Mapping[str, Any],
@@ -114,14 +115,15 @@ def save_model_folder(
         Where.
     folder : ModelFolder
         What to serve.
-    quantizer, graph : mapping
-        State of the tokeniser's two models.
+    quantizer, features : mapping
+        State of the quantiser, and of the `FeatureMap`.
     tokenizer : mapping
         What rebuilds them: the fields of `models.config.TokenizerConfig`.
     metrics, provenance : mapping
         JSON-serialisable figures, and what made them (data set, preset, configuration, seed).
     """
     config = {
+        "model_version": MODEL_VERSION,
         "recommender": folder.config.model_dump(),
         "level_sizes": folder.trie.level_sizes,
         "tokenizer": dict(tokenizer),
@@ -130,7 +132,7 @@ def save_model_folder(
     writers = {
         "model.safetensors": write_arrays(folder.weights),
         "codebooks.safetensors": write_tensors(quantizer),
-        "graph.safetensors": write_tensors(graph),
+        "features.safetensors": write_arrays(features),
         "trie.bin": folder.trie.save,
         "items.parquet": write_table(folder.items),
         "metrics.json": write_json(dict(metrics)),
@@ -149,6 +151,7 @@ def load_model_folder(path: Path) -> ModelFolder:
         Missing, unfinished, damaged, from another version, or its files do not fit together.
     """
     opened = open_folder(path, KIND)
+    _check_version(opened)
     # Not verified: open_folder has compared the checksums of all files.
     trie = Trie.load(opened.file("trie.bin"))
     config, weights = _read_recommender(opened, trie.level_sizes)
@@ -167,7 +170,7 @@ def load_model_folder(path: Path) -> ModelFolder:
 
 def fingerprint(source: Folder) -> str:
     """Return a hash of what edits of an artifact's items depend on: Rec-IDs and tokeniser."""
-    names = ("trie.bin", "codebooks.safetensors", "graph.safetensors")
+    names = ("trie.bin", "codebooks.safetensors", "features.safetensors")
     hashes = [source.files[name]["sha256"] for name in names if name in source.files]
     return hashlib.sha256("/".join(hashes).encode()).hexdigest()
 
@@ -203,14 +206,11 @@ def load_item_quantizer(source: Folder) -> ItemQuantizer:
         return ItemQuantizer(config.quantizer, state, config.graph.width)
 
 
-def load_feature_encoder(source: Folder) -> FeatureEncoder:
-    """Read the graph encoder of an artifact that was opened before; errors as of the quantiser."""
+def load_feature_map(source: Folder) -> FeatureMap:
+    """Read what gives later items vectors; errors as of the quantiser."""
     config, opened = tokenizer_config(source), _opened_again(source)
-    # Imports torch and torch_geometric, which take a while and are not needed to recommend.
-    from mmgrec_engine.models.feature_encoder import FeatureEncoder
-
     with _fitting_tokenizer(source):
-        return FeatureEncoder(config, read_tensors(opened.file("graph.safetensors")))
+        return FeatureMap(config.modalities, read_arrays(opened.file("features.safetensors")))
 
 
 def _opened_again(source: Folder) -> Folder:
@@ -253,6 +253,17 @@ def _read_recommender(
             allowed=str(trained_for),
         )
     return config, weights
+
+
+def _check_version(opened: Folder) -> None:
+    version = opened.config.get("model_version", 1)
+    if version != MODEL_VERSION:
+        raise ArtifactError(
+            f"{opened.path} was trained by another version of mmgrec",
+            value=f"model version {version}",
+            allowed=str(MODEL_VERSION),
+            remedy="use the version that trained it, or train again with --restart",
+        )
 
 
 def _misfit(source: Folder | None, error: Exception) -> ArtifactError:

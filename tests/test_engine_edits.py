@@ -382,7 +382,7 @@ def test_an_artifact_without_its_tokeniser_loads_and_refuses_inserts(folder: Pat
 
 def test_an_artifact_that_was_written_again_refuses_inserts(engine: Engine, folder: Path) -> None:
     manifest = json.loads((folder / "config.json").read_text())
-    for path in (folder / "graph.safetensors", folder / "codebooks.safetensors"):
+    for path in (folder / "features.safetensors", folder / "codebooks.safetensors"):
         path.write_bytes(path.read_bytes()[:-1])
     (folder / "config.json").write_text(json.dumps(manifest))
     with pytest.raises(MMGRecError, match="truncated or was changed"):

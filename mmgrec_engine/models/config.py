@@ -68,11 +68,10 @@ class RQVAEConfig(BaseModel):
 
 
 class TokenizerConfig(BaseModel):
-    """What rebuilds the two models. ``unit_vectors``: encoders' vectors are scaled to length 1."""
+    """What rebuilds the tokeniser. ``modalities``: feature widths."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     graph: GraphEncoderConfig
     quantizer: RQVAEConfig
     modalities: dict[str, int]
-    unit_vectors: bool

@@ -63,7 +63,7 @@ def symmetric_product(matrix: Tensor, x: Tensor) -> Tensor:
     Its gradient is ``matrix @ gradient``; torch, which cannot know that, would transpose the matrix
     in every backward pass, which takes longer than the products.
     """
-    product: Tensor = _SymmetricProduct.apply(matrix, x)
+    product: Tensor = _SymmetricProduct.apply(matrix, x)  # type: ignore[no-untyped-call]
     return product
 
 
@@ -140,19 +140,6 @@ class GraphEncoder(nn.Module):
             items = items + NEIGHBOUR_SHARE * symmetric_product(similar, items)
         h = self._propagate(torch.cat([self.user_free, items]), adjacency)
         return h[: self.num_users], h[self.num_users :]
-
-    def encode_new(
-        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], count: int
-    ) -> Tensor:
-        """Return vectors ``[count, D]`` of items without interactions, from features alone.
-
-        The free part, which such an item lacks, is the mean over the trained catalogue; without
-        neighbours, propagation reduces to its own row.
-        """
-        free = self.item_free.mean(0, keepdim=True).expand(count, -1)
-        items = self._items(features, present, free)
-        isolated = csr(torch.zeros(2, 0, dtype=torch.long), torch.zeros(0), count)
-        return self._propagate(items, isolated)
 
     def _items(
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], free: Tensor

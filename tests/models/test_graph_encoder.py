@@ -62,27 +62,6 @@ def test_item_vectors_join_modalities_and_free_embedding(free_share: float) -> N
     assert items.shape == (NUM_ITEMS, 8)
 
 
-@pytest.mark.parametrize("propagation", ["lightgcn", "graphsage"])
-def test_new_items_get_the_vectors_of_isolated_nodes(propagation: str) -> None:
-    config = GraphEncoderConfig(width=8, layers=2, propagation=propagation, free_share=0.0)  # type: ignore[arg-type]
-    encoder = GraphEncoder(config, NUM_USERS, NUM_ITEMS, {"text": 3})
-    features = {"text": torch.randn(NUM_ITEMS, 3)}
-    present = {"text": torch.ones(NUM_ITEMS, dtype=torch.bool)}
-    graph = Graph(USERS, ITEMS, NUM_USERS, NUM_ITEMS, normalise=propagation == "lightgcn")
-    _, items = encoder(features, present, graph.adjacency())
-    one = {"text": features["text"][2:3]}
-    fresh = encoder.encode_new(one, {"text": torch.tensor([True])}, 1)
-    # Items 2 and 4 have no edge, so the graph sees of them what encode_new sees.
-    torch.testing.assert_close(fresh[0], items[2])
-
-
-def test_dropped_edges_are_renormalised() -> None:
-    graph = Graph(USERS, ITEMS, NUM_USERS, NUM_ITEMS, normalise=True)
-    keep = torch.tensor([True, False, True, True])
-    kept = Graph(USERS[keep], ITEMS[keep], NUM_USERS, NUM_ITEMS, normalise=True)
-    assert torch.equal(graph.adjacency(keep).to_dense(), kept.adjacency().to_dense())
-
-
 def test_the_product_of_a_symmetric_matrix_has_the_gradient_of_a_dense_one() -> None:
     adjacency = Graph(USERS, ITEMS, NUM_USERS, NUM_ITEMS, normalise=True).adjacency()
     torch.manual_seed(0)

@@ -72,8 +72,7 @@ class PropagatedFactors(FactorModel):
         self.adjacency = graph.adjacency().to(device)
 
     def vectors(self) -> tuple[Tensor, Tensor]:
-        """Propagate, as the library's ``get_embedding`` does, with our product: its gradient
-        transposes the adjacency in every step, which takes longer than everything else."""
+        """Propagate: the library's ``get_embedding`` with our product, whose gradient is faster."""
         x = self.library.embedding.weight
         nodes = self.library.alpha[0] * x
         for share in self.library.alpha[1:]:

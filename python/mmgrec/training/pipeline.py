@@ -126,7 +126,7 @@ def train_run(run: Run, report: Reporter) -> None:
         run.folder,
         folder,
         quantizer=tokens.quantizer,
-        graph=tokens.graph,
+        features=tokens.features,
         tokenizer=tokenizer_config(run),
         metrics=metrics,
         provenance={
@@ -144,7 +144,6 @@ def tokenizer_config(run: Run) -> dict[str, Any]:
         "graph": run.config.graph.model_dump(),
         "quantizer": run.config.quantizer.model_dump(),
         "modalities": {n: m.values.shape[1] for n, m in run.dataset.modalities.items()},
-        "unit_vectors": run.config.graph_training.unit_vectors,
     }
 
 

@@ -62,9 +62,8 @@ def _directions(features: Tensor, present: Tensor) -> Tensor:
 
 
 def _index(x: Tensor) -> faiss.Index:
-    if len(x) <= EXACT_ITEMS:
-        index = faiss.IndexFlatIP(x.shape[1])
-    else:
+    index: faiss.Index = faiss.IndexFlatIP(x.shape[1])
+    if len(x) > EXACT_ITEMS:
         index = faiss.IndexHNSWFlat(x.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
     index.add(x.numpy())
     return index

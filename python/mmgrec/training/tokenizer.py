@@ -13,18 +13,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mmgrec.data.dataset import Dataset, Split
+from mmgrec.training.ensemble import join_members
 from mmgrec.training.graph import GraphStage
 from mmgrec.training.loop import epoch_generator, run_stage
+from mmgrec.training.new_items import fit_new_items
 from mmgrec.training.presets import TrainConfig
 from mmgrec.training.quantizer import QuantizerStage
 from mmgrec.training.reporter import Reporter
 from mmgrec_engine.artifact import folder_exists, open_folder, write_folder
 from mmgrec_engine.errors import ArtifactError
-from mmgrec_engine.models.graph_ensemble import GraphEnsemble
 from mmgrec_engine.ops.rq_assign import Assignment
 from mmgrec_engine.rec_ids.collisions import popularity_tokens
 from mmgrec_engine.rec_ids.health import RecIdHealth, rec_id_health
-from mmgrec_engine.writers import read_tensors, write_json, write_table, write_tensors
+from mmgrec_engine.writers import (
+    read_arrays,
+    read_tensors,
+    write_arrays,
+    write_json,
+    write_table,
+    write_tensors,
+)
 
 KIND = "tokenizer"
 
@@ -34,7 +42,7 @@ class Tokenized:
     """A tokenised catalogue, all in the data set's row order.
 
     ``rec_ids`` ``[N, T]``; ``item_vectors`` ``[N, D]``; ``user_vectors`` ``[U, D]``; states of the
-    two models; ``health`` of the codes.
+    quantiser and of the map from features to item vectors; ``health`` of the codes.
     """
 
     rec_ids: NDArray[np.int32]
@@ -42,7 +50,7 @@ class Tokenized:
     item_vectors: Tensor
     user_vectors: Tensor
     quantizer: dict[str, Tensor]
-    graph: dict[str, Tensor]
+    features: dict[str, NDArray[np.float32]]
     health: RecIdHealth
 
 
@@ -86,7 +94,9 @@ def tokenize(
         return load_tokenized(folder, fingerprint)
     report.say(f"Tokenising {dataset.num_items:,} items")
     common: dict[str, Any] = {"fingerprint": fingerprint, "seed": seed, "report": report}
-    graph, users, items = _train_encoders(dataset, config, work, device, common)
+    users, items = _train_encoders(dataset, config, work, device, common)
+    train = dataset.histories(Split.TRAIN)
+    features = fit_new_items(dataset.modalities, train, (users, items), seed)
     epoch_generator(seed, "initial quantizer weights", 0)
     quantizer = QuantizerStage(items, config.quantizer, config.quantizer_training, seed, device)
     if config.quantizer.method == "rqvae":
@@ -96,7 +106,7 @@ def tokenize(
         quantizer.initialise_codebooks()
     with report.counter("codes", dataset.num_items) as advance:
         found = quantizer.assign(advance)
-    result = _assemble(dataset, quantizer, graph, (users, items), found)
+    result = _assemble(dataset, quantizer, features, (users, items), found)
     _save(folder, dataset, result, config, fingerprint)
     return result
 
@@ -123,32 +133,29 @@ def load_tokenized(folder: Path, fingerprint: str) -> Tokenized:
         item_vectors=vectors["items"],
         user_vectors=vectors["users"],
         quantizer=read_tensors(opened.file("codebooks.safetensors")),
-        graph=read_tensors(opened.file("graph.safetensors")),
+        features=read_arrays(opened.file("features.safetensors")),
         health=RecIdHealth.model_validate_json(opened.file("health.json").read_text()),
     )
 
 
 def _train_encoders(
     dataset: Dataset, config: TrainConfig, work: Path, device: str, common: dict[str, Any]
-) -> tuple[GraphEnsemble, Tensor, Tensor]:
-    """Train the members one after the other; return them with joint user and item vectors."""
-    members, vectors = [], []
+) -> tuple[Tensor, Tensor]:
+    """Train the members one after the other; return joint user and item vectors."""
+    vectors = []
     for member in range(config.graph.members):
         epoch_generator(common["seed"], "initial graph weights", member)
         stage = GraphStage(dataset, config.graph, config.graph_training, device, member)
         run_stage(stage, config.graph_training.loop, folder=work / stage.name, **common)
         vectors.append(stage.vectors())
-        members.append(stage.model.cpu())
-    ensemble = GraphEnsemble(members)
-    users, items = ensemble.join(*zip(*vectors, strict=True))
-    return ensemble, users, items
+    return join_members(*zip(*vectors, strict=True))
 
 
 @torch.no_grad()
 def _assemble(
     dataset: Dataset,
     quantizer: QuantizerStage,
-    graph: GraphEnsemble,
+    features: dict[str, NDArray[np.float32]],
     vectors: tuple[Tensor, Tensor],
     found: Assignment,
 ) -> Tokenized:
@@ -166,7 +173,7 @@ def _assemble(
         item_vectors=items,
         user_vectors=users,
         quantizer=model.state_dict(),
-        graph=graph.state_dict(),
+        features=features,
         health=rec_id_health(semantic, size, items.numpy(), rebuilt, _numpy(found.top2)),
     )
 
@@ -194,7 +201,7 @@ def _save(
         "rec_ids.parquet": write_table(rec_ids),
         "vectors.safetensors": write_tensors(vectors),
         "codebooks.safetensors": write_tensors(result.quantizer),
-        "graph.safetensors": write_tensors(result.graph),
+        "features.safetensors": write_arrays(result.features),
         "health.json": write_json(result.health.model_dump()),
     }
     write_folder(folder, KIND, described, writers)

@@ -1,0 +1,48 @@
+"""Vectors of several graph encoders as one: dot products that are the mean of their scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@torch.no_grad()
+def join_members(users: Sequence[Tensor], items: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return joint vectors of encoders that differ in their seeds.
+
+    ::
+
+        S = mean over members of users_m items_m^T = U V^T      U, V: members side by side
+        users items^T = the best approximation of S of rank D   truncated SVD, by QR of U and V
+
+    What members disagree about is noise of their seeds and weighs little in S: of four members the
+    first D directions hold nearly all that the mean says.
+
+    Parameters
+    ----------
+    users, items : sequences of Tensor
+        ``[U, D]`` and ``[N, D]`` of each member.
+
+    Returns
+    -------
+    users, items : Tensor
+        ``[U, D]`` and ``[N, D]``. Items have length 1 in the mean. One member stays as it is.
+    """
+    if len(items) == 1:
+        return users[0], items[0]
+    width = items[0].shape[1]
+    (qu, ru), (qv, rv) = (torch.linalg.qr(torch.cat(list(x), 1).double()) for x in (users, items))
+    left, size, right = torch.linalg.svd(ru @ rv.T / len(items), full_matrices=False)
+    root = size[:width].sqrt()
+    joint_users = _of_width(qu @ (left[:, :width] * root), width)
+    joint_items = _of_width(qv @ (right[:width].T * root), width)
+    length = joint_items.norm(dim=1).mean()
+    return (joint_users * length).float(), (joint_items / length).float()
+
+
+def _of_width(vectors: Tensor, width: int) -> Tensor:
+    """Fill up with zeros what has fewer dimensions (fewer users or items than the width)."""
+    return F.pad(vectors, (0, width - vectors.shape[1]))
