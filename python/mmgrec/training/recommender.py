@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmgrec.data.histories import Histories
+from mmgrec.training.distributed import ALONE, Processes, weighted
 from mmgrec.training.loop import LoopConfig
-from mmgrec.training.splitting import SplitLimits, batches_of, pad_rows, split_epoch
+from mmgrec.training.splitting import Batch, SplitLimits, batches_of, pad_rows, split_epoch
 from mmgrec.training.validation import ndcg_at, spread
 from mmgrec_engine.catalog.filters import RankFilter
 from mmgrec_engine.catalog.nodes import NodeVectors
@@ -75,6 +76,8 @@ class RecommenderStage:
         What to train and how.
     device : str
         Where the model trains. Splits are drawn on the CPU.
+    processes : Processes
+        That share its batches and validation users.
     """
 
     name = "recommender"
@@ -87,8 +90,10 @@ class RecommenderStage:
         shape: RecommenderConfig,
         training: RecommenderTraining,
         device: str = "cpu",
+        processes: Processes = ALONE,
     ) -> None:
         self.catalogue, self.training, self.device = catalogue, training, device
+        self.processes = processes
         self.history, self.relevant = history, relevant
         self.limits = SplitLimits(training.target_share, training.max_targets, shape.max_history)
         self.softmax = CatalogSoftmax(catalogue.codes, catalogue.item_vectors, shape.normalise)
@@ -104,17 +109,19 @@ class RecommenderStage:
             torch.from_numpy(catalogue.user_vectors) if graph else None,
         ).to(device)
         self.model.use_backend(choose("relation_attention", device=device, training=True))
+        self._log_prob = processes.parallel(_LogProb(self.model))
 
     def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Tensor]:
         """Yield batch losses: mean negative log-probability of the targets."""
         items = self.history.item_rows.astype(np.int64)
         split = split_epoch(self.history.offsets, items, self.limits, generator)
         for batch in batches_of(split, self.training.batch_users, generator):
-            users = self._known(batch.users, generator)
-            batch = batch.to(self.device)
-            memory = self.model.encode(batch.context, batch.lengths, users)
-            log_prob = self.model.log_prob(memory, batch.targets, batch.valid, self.softmax)
-            yield -log_prob.mean()
+            batch = replace(batch, users=self._shown_by_vector(batch.users, generator))
+            own = batch.share(self.processes.rank, self.processes.count)
+            empty = self.processes.rank >= len(batch.users)
+            count = 0 if empty else int(own.valid.sum())
+            loss = -self._log_prob(own.to(self.device), self.softmax).mean()
+            yield weighted(loss, count, int(batch.valid.sum()), self.processes)
 
     @torch.no_grad()
     def validate(self) -> float | None:
@@ -126,9 +133,11 @@ class RecommenderStage:
         self.model.eval()
         # Users of like history length share a batch, so that little of it is padding.
         rows = rows[np.argsort(self.history.lengths[rows], kind="stable")]
+        rows = rows[self.processes.rank :: self.processes.count]
         parts = [rows[i : i + VALIDATION_BATCH] for i in range(0, len(rows), VALIDATION_BATCH)]
-        top = np.concatenate([self._search(part) for part in parts])
-        return ndcg_at(top, self.relevant, rows)
+        found = [ndcg_at(self._search(p), self.relevant, p) * len(p) for p in parts]
+        total, users = self.processes.total(sum(found), len(rows))
+        return total / users
 
     def _search(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         lengths = np.minimum(self.history.lengths[rows], self.limits.max_context)
@@ -148,8 +157,21 @@ class RecommenderStage:
         )
         return found.ranks
 
-    def _known(self, users: Tensor, generator: torch.Generator) -> Tensor | None:
+    def _shown_by_vector(self, users: Tensor, generator: torch.Generator) -> Tensor:
         if self.model.config.user_vector == "history":
-            return None
+            return users
         shown = torch.rand(len(users), generator=generator) < self.training.graph_user_share
-        return torch.where(shown, users, -1).to(self.device)
+        return torch.where(shown, users, -1)
+
+
+class _LogProb(nn.Module):
+    """Histories to log-probabilities of targets as one ``forward``, to share among processes."""
+
+    def __init__(self, model: Recommender) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch, softmax: CatalogSoftmax) -> Tensor:
+        """Return the log-probabilities ``[n]`` of the valid targets."""
+        memory = self.model.encode(batch.context, batch.lengths, batch.users)
+        return self.model.log_prob(memory, batch.targets, batch.valid, softmax)
