@@ -73,6 +73,12 @@ def test_any_list_type_will_do(scorer: Scorer, history: pa.DataType) -> None:
     assert sliced["item"].to_pylist() == expected.items.ravel().tolist()
 
 
+def test_nobody_gets_nothing(scorer: Scorer) -> None:
+    results = scorer(users().slice(0, 0))
+    assert results.schema == scorer(users()).schema
+    assert len(results) == 0
+
+
 def test_lists_of_one_length(scorer: Scorer) -> None:
     pairs = [["i01", "i03"], ["i00", "i07"]]
     table = pa.table({"user": [1, 2], "history": pa.array(pairs, pa.list_(pa.string(), 2))})

@@ -7,8 +7,7 @@ the files of a task that was killed after it had written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,35 +19,53 @@ from mmgrec.scoring.scorer import Scorer
 from mmgrec.scoring.settings import artifact_fingerprint
 from mmgrec.scoring.shards import OutputFolder
 from mmgrec.scoring.source import Source, Span
-from mmgrec_engine.errors import ConfigError, MMGRecError
+from mmgrec_engine.errors import ConfigError, MMGRecError, RequestError
 
 if TYPE_CHECKING:
     from mmgrec.scoring.job import Job
 
 
 class ShardWorker:
-    """Scores whole shards; loads the engine once. All nodes must see the job's folders."""
+    """Scores whole shards; loads the engine with the first. All nodes must see the job's folders.
+
+    What is refused comes back as a text: Ray would bury an error in its own.
+    """
 
     def __init__(self, job: Job, num_rows: int, fingerprint: str, threads: int) -> None:
-        self._job, self._threads = job, threads
-        self._source = Source(job.input)
+        self._job, self._fingerprint, self._threads = job, fingerprint, threads
         self._output = OutputFolder(job.output, num_rows, job.rows_per_shard)
-        self._scorer = Scorer(job.run, job.settings, on_error=job.on_error, fingerprint=fingerprint)
-        self._scorer.check(self._source.schema)
+        self._ready: tuple[Source, Scorer] | None = None
 
     def __call__(self, shards: pa.Table) -> pa.Table:
-        """Score the shards of these numbers; return the users of each."""
+        """Score the shards of these numbers; return the users of each, and errors."""
         spans = [self._output.spans[number] for number in shards["shard"].to_pylist()]
+        error = None
+        try:
+            self._score(spans)
+        except MMGRecError as refused:
+            error = str(refused)
+        users = pa.array([span.end - span.begin for span in spans])
+        return pa.table({"users": users, "error": pa.array([error] * len(spans), pa.string())})
+
+    def _score(self, spans: Sequence[Span]) -> None:
+        job = self._job
+        if self._ready is None:
+            scorer = Scorer(
+                job.run, job.settings, on_error=job.on_error, fingerprint=self._fingerprint
+            )
+            source = Source(job.input)
+            scorer.check(source.schema)
+            self._ready = (source, scorer)
+        source, scorer = self._ready
         score_spans(
-            self._scorer,
-            self._source,
+            scorer,
+            source,
             self._output,
             spans,
             workers=self._threads,
-            batch_users=self._job.batch_users,
+            batch_users=job.batch_users,
             advance=lambda _: None,
         )
-        return shards.append_column("users", pa.array([s.end - s.begin for s in spans]))
 
 
 @dataclass(frozen=True)
@@ -90,25 +107,11 @@ class RayRunner:
             num_cpus=self.threads,
             num_gpus=1 if job.settings.device == "cuda" else None,
         )
-        with _own_errors():
-            for batch in done.iter_batches(
-                batch_size=None, batch_format="pyarrow", prefetch_batches=0
-            ):
-                advance(sum(batch["users"].to_pylist()))
-
-
-@contextmanager
-def _own_errors() -> Iterator[None]:
-    """Raise what a worker raised on purpose, without the layers that Ray has put around it."""
-    try:
-        yield
-    except Exception as error:
-        inner: BaseException | None = error
-        while inner is not None and not isinstance(inner, MMGRecError):
-            inner = getattr(inner, "cause", None) or inner.__cause__
-        if inner is None:
-            raise
-        raise inner from None
+        for batch in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            for error in batch["error"].to_pylist():
+                if error is not None:
+                    raise RequestError(error)
+            advance(sum(batch["users"].to_pylist()))
 
 
 def _absolute(job: Job) -> Job:
