@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from mmgrec_engine.batch_requests import UserBatch, batch_request
 from mmgrec_engine.catalog.ids import IdTable
 from mmgrec_engine.catalog.named_filters import NamedFilters
 from mmgrec_engine.catalog.state import CatalogState
@@ -70,6 +71,11 @@ class Engine:
         )
         self._live = LiveItems(folder)
         self._named = NamedFilters()
+
+    @property
+    def state(self) -> CatalogState:
+        """The items as they are now; what holds it sees no later edit."""
+        return self._live.state
 
     @property
     def item_ids(self) -> IdTable:
@@ -244,6 +250,31 @@ class Engine:
         )
         return state, request
 
+    def prepare_batch(
+        self,
+        state: CatalogState,
+        batch: UserBatch,
+        *,
+        k: int,
+        beam_width: int,
+        exclude_seen: bool = True,
+    ) -> Request:
+        """Return the request of many users whose ids are rows of ``state`` already.
+
+        Other than in `prepare`, filters differ from user to user. `RequestError` for k or
+        beam_width below 1, and for unknown filters.
+        """
+        check_counts(k=k, beam_width=beam_width)
+        return batch_request(
+            state,
+            self._named,
+            batch,
+            k=k,
+            beam_width=beam_width,
+            exclude_seen=exclude_seen,
+            max_history=self.config.max_history,
+        )
+
     def answer(self, state: CatalogState, found: SearchResult) -> Recommendations:
         """Turn leaves into ids: the last step of `recommend`."""
         return Recommendations(
@@ -352,6 +383,10 @@ class Engine:
     def remove_filter(self, name: str) -> None:
         """Forget a named set; `RequestError` where there is none of this name."""
         self._named.remove(name)
+
+    def check_filter(self, expression: str) -> None:
+        """Raise `RequestError` for an expression that ``where`` cannot be."""
+        self._named.resolve(expression, self._live.state.num_rows)
 
     def filter_names(self) -> list[str]:
         """Return the names of all sets."""

@@ -115,6 +115,31 @@ def soak(
 
 
 @bench_app.command()
+def score(
+    run: RunArgument,
+    users: Annotated[int, typer.Option(min=1, help="Synthetic users.")] = 10**6,
+    k: Annotated[int, typer.Option("-k", "--k", min=1, help="Items per user.")] = 10,
+    beam_width: Annotated[int, typer.Option(min=1, help="Beams per user.")] = 50,
+    threads: Annotated[int | None, typer.Option(min=1, help="One per processor.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Time a batch job on synthetic users beside the engine called on prepared batches.
+
+    Histories have the lengths of the run's data. Some four minutes for a million users and 50 beams
+    on two cores.
+    """
+    from mmgrec.profiling.score_bench import bench_score, score_table
+    from mmgrec_engine.settings import num_threads
+
+    with HUMAN.status("") as status:
+        report = bench_score(run, users, k, beam_width, threads or num_threads(), status.update)
+    if json:
+        print_json(report)
+    else:
+        print_table(score_table(report))
+
+
+@bench_app.command()
 def device(json: JsonOption = False) -> None:
     """Time kernels and whole requests on the GPU, beside torch on the same GPU (two minutes).
 

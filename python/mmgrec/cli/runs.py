@@ -12,6 +12,7 @@ from mmgrec_engine.artifact import ensure_folder
 from mmgrec_engine.errors import ConfigError
 
 if TYPE_CHECKING:
+    from mmgrec.training.distributed import Processes
     from mmgrec.training.pipeline import Run
     from mmgrec.training.reporter import Reporter
     from mmgrec_engine.engine import Engine
@@ -39,9 +40,13 @@ def prepare_run(
     seed: int,
     restart: bool,
     device: str,
+    processes: Processes | None = None,
 ) -> tuple[Run, Reporter]:
     """Load data and configuration, make the run's folder; --restart forgets what is in it."""
+    from rich.console import Console
+
     from mmgrec.data.dataset import Dataset
+    from mmgrec.training.distributed import ALONE
     from mmgrec.training.pipeline import Run, restart_run
     from mmgrec.training.presets import load_config, preset
     from mmgrec.training.reporter import Reporter
@@ -56,10 +61,14 @@ def prepare_run(
         settings, preset_name = load_config(text), str(config)
     else:
         settings = preset(preset_name)
-    run = Run(out, Dataset.load(data), settings, preset_name, seed, where)
+    processes = processes or ALONE
+    run = Run(out, Dataset.load(data), settings, preset_name, seed, where, processes)
     ensure_folder(out)
-    if restart:
-        restart_run(out)
+    with processes.first_goes_first():
+        if restart and processes.first:
+            restart_run(out)
+    if not processes.first:
+        return run, Reporter(Console(quiet=True), None)
     return run, Reporter(HUMAN, run.work / "logs")
 
 

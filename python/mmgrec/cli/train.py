@@ -11,6 +11,7 @@ from mmgrec.cli.runs import (
     PresetOption,
     RestartOption,
     SeedOption,
+    choose_device,
     prepare_run,
 )
 
@@ -24,9 +25,18 @@ def train(
     device: DeviceOption = "auto",
     restart: RestartOption = False,
 ) -> None:
-    """Do everything that is missing, tokenising included; a killed run goes on where it was."""
-    run, report = prepare_run(data, out, preset, config, seed, restart, device)
-    from mmgrec.training.pipeline import train_run
+    """Do everything that is missing, tokenising included; a killed run goes on where it was.
 
-    train_run(run, report)
-    HUMAN.print(f"The model is in {out}. Next: mmgrec evaluate {out}")
+    Under torchrun several processes share the recommender's batches: torchrun --nproc-per-node 2 -m
+    mmgrec train DATA --out RUN.
+    """
+    from mmgrec.training.distributed import joined
+
+    where = choose_device(device)
+    with joined(where) as processes:
+        run, report = prepare_run(data, out, preset, config, seed, restart, where, processes)
+        from mmgrec.training.pipeline import train_run
+
+        train_run(run, report)
+        if processes.first:
+            HUMAN.print(f"The model is in {out}. Next: mmgrec evaluate {out}")

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from mmgrec.training.checkpoint import Progress, load_checkpoint, save_checkpoint, trained_state
+from mmgrec.training.distributed import ALONE, Processes
 from mmgrec.training.reporter import Reporter
 from mmgrec_engine.errors import DataError
 
@@ -57,7 +58,14 @@ class Stage(Protocol):
 
 
 def run_stage(
-    stage: Stage, config: LoopConfig, *, folder: Path, fingerprint: str, seed: int, report: Reporter
+    stage: Stage,
+    config: LoopConfig,
+    *,
+    folder: Path,
+    fingerprint: str,
+    seed: int,
+    report: Reporter,
+    processes: Processes = ALONE,
 ) -> Progress:
     """Train a stage to the end and leave its best weights in ``stage.model``.
 
@@ -66,6 +74,7 @@ def run_stage(
         resume from the checkpoint, if there is one; otherwise, if asked for, validate the start
         for every epoch: seed everything from (seed, stage, epoch); train; validate; checkpoint
         stop after `patience` validations without a new best; load the best weights
+        of several processes that share a stage's batches the first alone writes checkpoints
 
     Raises
     ------
@@ -83,14 +92,15 @@ def run_stage(
             best = _note_score(stage, progress, stage.validate(), best)
             bar.start(progress.best_score)
         while not progress.finished:
-            loss = _train_epoch(stage, config, optimizer, progress, seed)
+            loss = _train_epoch(stage, config, optimizer, progress, seed, processes)
             progress.epoch += 1
             score = stage.validate() if progress.epoch % config.validate_every == 0 else None
             best = _note_score(stage, progress, score, best)
             bar.epoch(progress.epoch, loss, score)
             out_of_patience = progress.stale >= config.patience
             progress.finished = out_of_patience or progress.epoch >= config.epochs
-            if progress.finished or time.monotonic() - saved_at > CHECKPOINT_SECONDS:
+            due = progress.finished or time.monotonic() - saved_at > CHECKPOINT_SECONDS
+            if due and processes.first:
                 save_checkpoint(folder, fingerprint, progress, stage.model, optimizer, best)
                 saved_at = time.monotonic()
         bar.finish()
@@ -107,8 +117,11 @@ def _train_epoch(
     optimizer: torch.optim.Optimizer,
     progress: Progress,
     seed: int,
+    processes: Processes,
 ) -> float:
     generator = epoch_generator(seed, stage.name, progress.epoch)
+    if not processes.first:
+        torch.manual_seed(torch.initial_seed() + processes.rank)  # dropout of other users
     stage.model.train()
     total, count = 0.0, 0
     for loss in stage.batches(progress.epoch, generator):
@@ -127,7 +140,8 @@ def _train_epoch(
         nn.utils.clip_grad_norm_(stage.model.parameters(), config.clip_norm)
         optimizer.step()
         total, count = total + float(loss.detach()), count + 1
-    return total / max(count, 1)
+    # A process has the loss of its share, scaled so that the mean is that of the whole batch.
+    return processes.total(total)[0] / processes.count / max(count, 1)
 
 
 def _note_score(

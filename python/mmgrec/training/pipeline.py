@@ -15,6 +15,7 @@ import polars as pl
 import torch
 
 from mmgrec.data.dataset import Dataset, Split
+from mmgrec.training.distributed import ALONE, Processes
 from mmgrec.training.loop import epoch_generator, run_stage
 from mmgrec.training.presets import TrainConfig
 from mmgrec.training.recommender import Catalogue, RecommenderStage
@@ -27,7 +28,10 @@ from mmgrec_engine.model_folder import ModelFolder, save_model_folder
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder and what determines it; equal runs resume each other, on any device."""
+    """A run's folder and what determines it; equal runs resume each other.
+
+    ``device`` and ``processes`` may differ between them.
+    """
 
     folder: Path
     dataset: Dataset
@@ -35,6 +39,7 @@ class Run:
     preset: str
     seed: int
     device: str = "cpu"
+    processes: Processes = ALONE
 
     @property
     def work(self) -> Path:
@@ -59,16 +64,17 @@ def tokenize_run(run: Run, report: Reporter) -> Tokenized:
     """Give every item a Rec-ID (or read those that are there)."""
     if not len(run.dataset.histories(Split.TRAIN).item_rows):
         raise DataError("the data set has no training interactions", value=run.dataset.name)
-    return tokenize(
-        run.dataset,
-        run.config,
-        folder=run.folder / "tokenizer",
-        work=run.work,
-        fingerprint=run.fingerprint,
-        seed=run.seed,
-        report=report,
-        device=run.device,
-    )
+    with run.processes.first_goes_first():  # the others read what it has left
+        return tokenize(
+            run.dataset,
+            run.config,
+            folder=run.folder / "tokenizer",
+            work=run.work,
+            fingerprint=run.fingerprint,
+            seed=run.seed,
+            report=report,
+            device=run.device,
+        )
 
 
 def train_run(run: Run, report: Reporter) -> None:
@@ -97,15 +103,20 @@ def train_run(run: Run, report: Reporter) -> None:
         config.recommender,
         config.recommender_training,
         run.device,
+        run.processes,
     )
-    progress = run_stage(
-        stage,
-        config.recommender_training.loop,
-        folder=run.work / "recommender",
-        fingerprint=run.fingerprint,
-        seed=run.seed,
-        report=report,
-    )
+    with run.processes.explaining():
+        progress = run_stage(
+            stage,
+            config.recommender_training.loop,
+            folder=run.work / "recommender",
+            fingerprint=run.fingerprint,
+            seed=run.seed,
+            report=report,
+            processes=run.processes,
+        )
+    if not run.processes.first:
+        return
     graph_users = config.recommender.user_vector == "graph"
     popularity = np.bincount(history.item_rows, minlength=run.dataset.num_items)
     folder = ModelFolder.of_model(

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmgrec.data.histories import Histories
 from mmgrec.training.beam_validation import BeamValidation
 from mmgrec.training.dense_start import start_dense
+from mmgrec.training.distributed import ALONE, Processes, weighted
 from mmgrec.training.loop import LoopConfig
-from mmgrec.training.splitting import SplitLimits, batches_of, split_epoch
+from mmgrec.training.splitting import Batch, SplitLimits, batches_of, split_epoch
 from mmgrec_engine.catalog.nodes import NodeVectors
 from mmgrec_engine.catalog.trie import Trie
 from mmgrec_engine.models.catalog_softmax import CatalogSoftmax
@@ -74,6 +75,8 @@ class RecommenderStage:
         What to train and how.
     device : str
         Where the model trains. Splits are drawn on the CPU.
+    processes : Processes
+        That share its batches and validation users.
     """
 
     name = "recommender"
@@ -86,8 +89,10 @@ class RecommenderStage:
         shape: RecommenderConfig,
         training: RecommenderTraining,
         device: str = "cpu",
+        processes: Processes = ALONE,
     ) -> None:
         self.catalogue, self.training, self.device = catalogue, training, device
+        self.processes = processes
         self.history = history
         self.limits = SplitLimits(
             training.target_share,
@@ -111,25 +116,42 @@ class RecommenderStage:
         self.validation = BeamValidation(catalogue.trie, nodes, history, relevant)
         self.model.to(device)
         self.model.use_backend(choose("relation_attention", device=device, training=True))
+        self._log_prob = processes.parallel(_LogProb(self.model))
 
     def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Tensor]:
         """Yield batch losses: mean negative log-probability of the targets."""
         items = self.history.item_rows.astype(np.int64)
         split = split_epoch(self.history.offsets, items, self.limits, generator)
         for batch in batches_of(split, self.training.batch_users, generator):
-            users = self._known(batch.users, generator)
-            batch = batch.to(self.device)
-            memory = self.model.encode(batch.context, batch.lengths, users)
-            log_prob = self.model.log_prob(memory, batch.targets, batch.valid, self.softmax)
-            yield -log_prob.mean()
+            batch = replace(batch, users=self._shown_by_vector(batch.users, generator))
+            own = batch.share(self.processes.rank, self.processes.count)
+            empty = self.processes.rank >= len(batch.users)
+            count = 0 if empty else int(own.valid.sum())
+            loss = -self._log_prob(own.to(self.device), self.softmax).mean()
+            yield weighted(loss, count, int(batch.valid.sum()), self.processes)
 
     def validate(self) -> float | None:
         """NDCG@20 of beam search on validation users."""
         self.model.eval()
-        return self.validation.score(self.model)
+        score = self.validation.score(self.model)
+        # The same everywhere, unless processors differ; all have to agree when to stop.
+        return None if score is None else self.processes.total(score)[0] / self.processes.count
 
-    def _known(self, users: Tensor, generator: torch.Generator) -> Tensor | None:
+    def _shown_by_vector(self, users: Tensor, generator: torch.Generator) -> Tensor:
         if self.model.config.user_vector == "history":
-            return None
+            return users
         shown = torch.rand(len(users), generator=generator) < self.training.graph_user_share
-        return torch.where(shown, users, -1).to(self.device)
+        return torch.where(shown, users, -1)
+
+
+class _LogProb(nn.Module):
+    """Histories to log-probabilities of targets as one ``forward``, to share among processes."""
+
+    def __init__(self, model: Recommender) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch, softmax: CatalogSoftmax) -> Tensor:
+        """Return the log-probabilities ``[n]`` of the valid targets."""
+        memory = self.model.encode(batch.context, batch.lengths, batch.users)
+        return self.model.log_prob(memory, batch.targets, batch.valid, softmax)

@@ -22,7 +22,9 @@ from torch.utils.tensorboard import SummaryWriter
 class StageBar:
     """One stage's progress bar and curves."""
 
-    def __init__(self, name: str, progress: Progress, task: TaskID, curves: SummaryWriter) -> None:
+    def __init__(
+        self, name: str, progress: Progress, task: TaskID, curves: SummaryWriter | None
+    ) -> None:
         self.name = name
         self._progress = progress
         self._task = task
@@ -37,10 +39,10 @@ class StageBar:
 
     def epoch(self, epoch: int, loss: float, score: float | None) -> None:
         """Note a finished epoch."""
-        self._curves.add_scalar(f"{self.name}/loss", loss, epoch)
+        self._curve("loss", loss, epoch)
         text = f"loss {loss:.4f}"
         if score is not None:
-            self._curves.add_scalar(f"{self.name}/validation", score, epoch)
+            self._curve("validation", score, epoch)
             self._best = max(self._best, score)
         if self._best > float("-inf"):
             text += f"  best {self._best:.4f}"
@@ -51,6 +53,10 @@ class StageBar:
         done = next(task.completed for task in self._progress.tasks if task.id == self._task)
         self._progress.update(self._task, total=done)
 
+    def _curve(self, name: str, value: float, epoch: int) -> None:
+        if self._curves is not None:
+            self._curves.add_scalar(f"{self.name}/{name}", value, epoch)
+
 
 class Reporter:
     """Where training says what it does.
@@ -59,11 +65,11 @@ class Reporter:
     ----------
     console : Console
         Standard error of the command.
-    logs : Path
-        Folder of the TensorBoard files.
+    logs : Path or None
+        Folder of the TensorBoard files; None: keep no curves.
     """
 
-    def __init__(self, console: Console, logs: Path) -> None:
+    def __init__(self, console: Console, logs: Path | None) -> None:
         self.console = console
         self.logs = logs
 
@@ -79,13 +85,15 @@ class Reporter:
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
         )
-        curves = SummaryWriter(str(self.logs / name), purge_step=done)
+        logs = None if self.logs is None else str(self.logs / name)
+        curves = None if logs is None else SummaryWriter(logs, purge_step=done)
         with Progress(*columns, console=self.console) as progress:
             task = progress.add_task(name, total=epochs, completed=done, note="")
             try:
                 yield StageBar(name, progress, task, curves)
             finally:
-                curves.close()
+                if curves is not None:
+                    curves.close()
 
     @contextmanager
     def counter(self, name: str, total: int) -> Iterator[Callable[[int], None]]:

@@ -37,6 +37,14 @@ class Batch:
     targets: Tensor
     valid: Tensor
 
+    def share(self, rank: int, count: int) -> Batch:
+        """Return every ``count``-th user, or where there is none for ``rank`` the first user."""
+        if count == 1:
+            return self
+        rows = torch.arange(len(self.users))[rank::count]
+        rows = rows if len(rows) else torch.zeros(1, dtype=torch.int64)
+        return Batch(**{name: value[rows] for name, value in vars(self).items()})
+
     def to(self, device: str) -> Batch:
         """Return the batch on a device."""
         return Batch(**{name: value.to(device) for name, value in vars(self).items()})

@@ -1,0 +1,122 @@
+"""Training by several processes that torchrun has started: each takes its share of every batch.
+
+::
+
+    torchrun --nproc-per-node 2 -m mmgrec train DATA --out RUN
+
+Every process draws the same batches and keeps every n-th user of them. DistributedDataParallel
+averages the gradients, so that all take the step of one process with the whole batch. The first
+process alone tokenises, and writes checkpoints, curves and the artifact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from mmgrec_engine.errors import BackendError
+
+PATIENCE = timedelta(days=2)
+"""How long processes wait for the first one, which may tokenise for hours. That one has died is
+noticed sooner: torchrun ends the others."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Number ``rank`` of ``count`` processes that train one model."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes."""
+        return self.rank == 0
+
+    def parallel(self, module: nn.Module) -> nn.Module:
+        """Return a module whose backward pass averages gradients over the processes."""
+        if self.count == 1:
+            return module
+        # A step may leave parameters out: the map of histories where all users have a vector.
+        return DistributedDataParallel(module, broadcast_buffers=False, find_unused_parameters=True)
+
+    def total(self, *values: float) -> list[float]:
+        """Return the sums of values over the processes; all have to call it."""
+        sums = torch.tensor(values, dtype=torch.float64)
+        if self.count > 1:
+            dist.all_reduce(sums)
+        return [float(value) for value in sums]
+
+    @contextmanager
+    def first_goes_first(self) -> Iterator[None]:
+        """Let the first process through, and the others when it is done."""
+        if self.count > 1 and not self.first:
+            dist.barrier()
+        yield
+        if self.count > 1 and self.first:
+            dist.barrier()
+
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Say so where a collective call fails because another process has ended."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.count == 1 or not _is_connection(error):
+                raise
+            raise BackendError(
+                "another process of this training has ended, so this one cannot go on",
+                value=str(error).splitlines()[0],
+                remedy="see its own message; the same command goes on from the last checkpoint",
+            ) from error
+
+
+ALONE = Processes()
+
+
+@contextmanager
+def joined(device: str) -> Iterator[Processes]:
+    """Join the other processes where torchrun has started this one, else be alone.
+
+    Raises
+    ------
+    BackendError
+        More processes than GPUs.
+    """
+    if not dist.is_torchelastic_launched():
+        yield ALONE
+        return
+    if device == "cuda":
+        _take_gpu(dist.get_node_local_rank())
+    backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=PATIENCE)
+    try:
+        yield Processes(dist.get_rank(), dist.get_world_size())
+    finally:
+        dist.destroy_process_group()
+
+
+def weighted(loss: Tensor, own: int, whole: int, processes: Processes) -> Tensor:
+    """Return a mean over ``own`` terms such that its mean over processes is that of the whole."""
+    return loss * (own / whole * processes.count)
+
+
+def _take_gpu(number: int) -> None:
+    gpus = torch.cuda.device_count()
+    if number >= gpus:
+        raise BackendError(
+            "more processes than GPUs", value=f"process {number}", allowed=f"{gpus} on this machine"
+        )
+    torch.cuda.set_device(number)
+
+
+def _is_connection(error: RuntimeError) -> bool:
+    text = str(error).lower()
+    return isinstance(error, dist.DistError) or "gloo" in text or "connection" in text
