@@ -56,7 +56,7 @@ def prepare_run(
         settings, preset_name = load_config(text), str(config)
     else:
         settings = preset(preset_name)
-    run = Run(out, Dataset.load(data), settings, preset_name, seed, where)
+    run = Run(out, Dataset.load(data), settings, preset_name, seed, where, data)
     ensure_folder(out)
     if restart:
         restart_run(out)

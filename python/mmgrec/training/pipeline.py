@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import time
 from dataclasses import dataclass
@@ -27,7 +28,10 @@ from mmgrec_engine.model_folder import ModelFolder, save_model_folder
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder and what determines it; equal runs resume each other, on any device."""
+    """A run's folder and what determines it; equal runs resume each other, on any device.
+
+    ``source``: the data set's folder, noted for reports, which need the features again.
+    """
 
     folder: Path
     dataset: Dataset
@@ -35,6 +39,7 @@ class Run:
     preset: str
     seed: int
     device: str = "cpu"
+    source: Path | None = None
 
     @property
     def work(self) -> Path:
@@ -134,6 +139,8 @@ def train_run(run: Run, report: Reporter) -> None:
             "preset": run.preset,
             "seed": run.seed,
             "train_config": json.loads(config.model_dump_json()),
+            # From the run's folder, so that both can be moved together.
+            "data": None if run.source is None else os.path.relpath(run.source, run.folder),
         },
     )
 
