@@ -7,6 +7,8 @@ from typing import Any
 
 DEAD_SHARE = 0.2
 """Share of codes without items from which a codebook counts as badly used."""
+FEW_ALONE = 0.25
+"""Share of the items with codes of their own below which the codes count as coarse."""
 LARGE_GROUP_SHARE = 0.02
 """Share of the catalogue in one collision group from which it counts as crowded."""
 BEAM_LOSS = 0.02
@@ -95,19 +97,26 @@ def _codes(figures: dict[str, Any]) -> Iterator[Finding]:
             f"Level {level['level'] + 1}: {level['dead_codes']} of {level['codes']} codes have no "
             "item. A smaller codebook, or k-means codes, would use them better.",
         )
-    largest = figures["collisions"]["largest"]
+    yield _collisions(figures["collisions"], items, bool(dead))
+
+
+def _collisions(collisions: dict[str, Any], items: int, dead: bool) -> Finding:
+    largest, alone = collisions["largest"], f"{collisions['alone_share']:.0%}"
     if largest > max(LARGE_GROUP_SHARE * items, 20):
-        yield _finding(
+        return _finding(
             "trouble",
             f"{largest} items share one tuple of codes, so that only the collision token tells "
             "them apart. More codes or one more level would.",
         )
-    elif not dead:
-        yield _finding(
-            "good",
-            f"The codes are used, and {figures['collisions']['alone_share']:.0%} of the items have "
-            "a tuple of their own before the collision token.",
+    if collisions["alone_share"] < FEW_ALONE:
+        return _finding(
+            "look",
+            f"Only {alone} of the items have a tuple of codes of their own; the others are told "
+            "apart by their rank by popularity. More codes or one more level would tell more.",
         )
+    used = "" if dead else "The codes are well used, and "
+    share = f"{alone} of the items have a tuple of their own before the collision token."
+    return _finding("good", used + share)
 
 
 def _catalogue(figures: dict[str, Any]) -> Iterator[Finding]:

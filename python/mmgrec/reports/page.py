@@ -17,11 +17,12 @@ from mmgrec.reports.figures import METRICS
 from mmgrec.reports.plots import LABELS
 
 SHOWN_K = (1, 5, 10, 20, 50)
+METHODS = ("mmgrec", "itemknn", "popular")
 MARKS = {"good": "good", "look": "look", "trouble": "trouble"}
 SPLIT_NOTES = {
     "valid": (
         "Validation: training stopped early by this split and ItemKNN was tuned on it, so compare "
-        "models by it, and report the test split (--split test) once everything is chosen."
+        "models by it, and report the test split once everything is chosen (--split test)."
     ),
     "test": "The test split was opened for this report: choose nothing by it.",
 }
@@ -55,6 +56,7 @@ def report_page(figures: Mapping[str, Any]) -> str:
         findings=figures["findings"],
         marks=MARKS,
         headline=_headline(figures),
+        methods=[LABELS[name] for name in METHODS],
         knn_note=_knn_note(figures["itemknn"]),
         plots=_plots(figures),
         tables=_tables(figures),
@@ -149,22 +151,28 @@ def _by_count(buckets: Sequence[Mapping[str, Any]]) -> Table:
     return {"head": ["in training", "items", "held out", *(LABELS[n] for n in names)], "rows": rows}
 
 
-def _headline(figures: Mapping[str, Any]) -> Table:
+def _headline(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a row per metric; a method's cell is its mean and half the width of its interval."""
     metrics = figures["metrics"]
     rows = []
     for metric in METRICS:
-        row = [_metric_name(metric)]
-        for name in ("popular", "itemknn", "mmgrec"):
-            found = metrics[name][metric]
-            half = f" ± {found['half_width']:.4f}" if "half_width" in found else ""
-            row.append(f"{found['mean']:.4f}{half}")
         gap = metrics["itemknn"]["ours_minus_this"][metric]
-        row.append(f"{gap['mean']:+.4f} [{gap['low']:+.4f}, {gap['high']:+.4f}]")
-        rows.append(row)
-    coverage = [f"{metrics[name]['coverage@20']:.1%}" for name in ("popular", "itemknn", "mmgrec")]
-    rows.append(["Coverage@20", *coverage, ""])
-    head = ["", *(LABELS[n] for n in ("popular", "itemknn", "mmgrec")), "mmgrec - ItemKNN [95 %]"]
-    return {"head": head, "rows": rows}
+        rows.append(
+            {
+                "metric": _metric_name(metric),
+                "cells": [_cell(metrics[name][metric]) for name in METHODS],
+                "gap": f"{gap['mean']:+.4f}",
+                "interval": f"{gap['low']:+.4f} to {gap['high']:+.4f}",
+            }
+        )
+    covered = [(f"{metrics[name]['coverage@20']:.1%}", "") for name in METHODS]
+    rows.append({"metric": "Coverage@20", "cells": covered, "gap": "", "interval": ""})
+    return rows
+
+
+def _cell(found: Mapping[str, float]) -> tuple[str, str]:
+    half = f"± {found['half_width']:.4f}" if "half_width" in found else ""
+    return f"{found['mean']:.4f}", half
 
 
 def _metric_name(metric: str) -> str:

@@ -13,6 +13,7 @@ import matplotlib
 matplotlib.use("agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 COLOURS = {
     "ink": "#000101",
@@ -89,6 +90,7 @@ def training_plot(stage: Mapping[str, Any]) -> str:
     def paint(axes: Axes) -> None:
         axes.plot(*zip(*stage["loss"], strict=True), color=COLOURS["itemknn"], label="loss")
         axes.set(xlabel="epoch", ylabel="loss")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         lines = axes.get_lines()
         if stage["validation"]:
             epochs, scores = zip(*stage["validation"], strict=True)

@@ -13,7 +13,6 @@ from mmgrec.data.dataset import Dataset, Modality, Split
 from mmgrec.evaluation.baselines.base import MatrixScorer, Rows, Scores, Settings
 from mmgrec_engine.errors import DataError
 
-
 TABLE_ITEMS = 20_000
 """Items up to which all similarities are computed once: a float32 table of 1.6 GB."""
 
