@@ -17,6 +17,7 @@ from rich.console import Console
 from mmgrec.data.dataset import Dataset, Split
 from mmgrec.evaluation.baselines import (
     ContentKnn,
+    ContentKnnSettings,
     MatrixScorer,
     Rows,
     Scorer,
@@ -52,6 +53,7 @@ class Among(IntEnum):
     ALL = 1
 
 
+Kind = Literal["baseline", "oracle", "ours"]
 Fit = Callable[[int, ColdItems], tuple[Mapping[Among, Scorer], dict[str, Any]]]
 """A seed and its new items to a ranking of each kind, and the settings."""
 
@@ -62,7 +64,7 @@ class ColdMethod:
 
     name: str
     slug: str
-    kind: Literal["baseline", "oracle", "ours"]
+    kind: Kind
     seeds: tuple[int, ...]
     fingerprint: str
     fit: Fit
@@ -154,7 +156,7 @@ def _plan(
     digest = hashlib.sha256()
     dataset.hash_into(digest)
 
-    def method(name: str, slug: str, kind: Any, recipe: dict[str, Any], fit: Fit) -> ColdMethod:  # noqa: ANN401 - as of ColdMethod
+    def method(name: str, slug: str, kind: Kind, recipe: dict[str, Any], fit: Fit) -> ColdMethod:
         text = json.dumps([digest.hexdigest(), cold.share, recipe], sort_keys=True)
         fingerprint = hashlib.sha256(text.encode()).hexdigest()
         return ColdMethod(name, slug, kind, tuple(config.seeds), fingerprint, fit)
@@ -193,7 +195,7 @@ def _content_knn(seed: int, cold: ColdItems) -> tuple[Mapping[Among, Scorer], di
     """Tuned on the validation interactions of the other items."""
     knn = ContentKnn(cold.visible)
     valid = cold.visible.histories(Split.VALID)
-    grid = grid_of(knn.settings_type, knn.axes, knn.name)
+    grid = grid_of(ContentKnnSettings, knn.axes, knn.name)
     best = tune(grid, lambda point: validation_score(knn.fit(point, seed), knn.history, valid))
     return _scorers(cold, knn.fit(best, seed).score), best.model_dump()
 

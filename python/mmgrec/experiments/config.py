@@ -17,6 +17,10 @@ BaselineName = Literal[
 ]
 
 
+COLD_ROWS = ("random", "popular", "content-knn")
+"""What a table of new items has beside ours."""
+
+
 class Variant(BaseModel):
     """One configuration of ours: a preset, and what differs from it.
 
@@ -85,6 +89,8 @@ class ExperimentConfig(BaseModel):
             raise ValueError(
                 "'cold' has baselines and targets of its own: leave 'baselines' and 'test' out"
             )
+        if self.cold is not None and set(names) & set(COLD_ROWS):
+            raise ValueError("two rows have one name")
         if not names and not self.baselines and self.cold is None:
             raise ValueError("no rows: give 'ours' or 'baselines'")
         if set(self.grids) - set(self.baselines):
