@@ -12,11 +12,12 @@ from mmgrec.experiments.rows import Named
 class Clock:
     """Says after every row how long the others may take.
 
-    As long as their method's last seed took; before its first, as the mean row so far.
+    As long as their method's last seed took; before its first, as the mean row so far. ``score``
+    names the score that every row is told with.
     """
 
-    def __init__(self, console: Console, todo: list[str]) -> None:
-        self.console, self.todo, self.total = console, todo, len(todo)
+    def __init__(self, console: Console, todo: list[str], score: str) -> None:
+        self.console, self.todo, self.total, self.score = console, todo, len(todo), score
         self.spent: dict[str, list[float]] = defaultdict(list)
         if todo:
             console.print(f"{self.total} rows to do")
@@ -29,7 +30,7 @@ class Clock:
         left = sum(self.spent[slug][-1] if self.spent[slug] else mean for slug in self.todo)
         which = method.name if len(method.seeds) == 1 else f"{method.name}, seed {seed}"
         self.console.print(
-            f"[{self.total - len(self.todo)}/{self.total}] {which}: validation NDCG@20 "
+            f"[{self.total - len(self.todo)}/{self.total}] {which}: {self.score} "
             f"{score:.4f}, {duration(seconds)}; about {duration(left)} left",
             markup=False,
             highlight=False,

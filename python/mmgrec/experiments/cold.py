@@ -131,7 +131,7 @@ def _fit_missing(
         for seed in method.seeds
         if (missing := [among for among in Among if not store.has(method, seed, among)])
     ]
-    clock = Clock(console, [method.slug for method, _, _ in todo])
+    clock = Clock(console, [method.slug for method, _, _ in todo], "NDCG@20 among new items")
     for method, seed, missing in todo:
         started, cold = time.monotonic(), held[seed]
         scorers, settings = method.fit(seed, cold)

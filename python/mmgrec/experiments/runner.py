@@ -90,7 +90,8 @@ def _fit_missing(
         for method in methods
         for seed in method.seeds
     }
-    clock = Clock(console, [slug for (slug, _), splits in missing.items() if splits])
+    todo = [slug for (slug, _), splits in missing.items() if splits]
+    clock = Clock(console, todo, "validation NDCG@20")
     for method in methods:
         fit: Fit | None = None  # what its seeds share; freed before the next method
         for seed in method.seeds:
