@@ -16,6 +16,7 @@ from mmgrec.cli.experiment import experiment
 from mmgrec.cli.output import HUMAN
 from mmgrec.cli.profile import profile
 from mmgrec.cli.recommend import recommend
+from mmgrec.cli.report import report
 from mmgrec.cli.score import score
 from mmgrec.cli.tokenize import tokenize
 from mmgrec.cli.train import train
@@ -31,7 +32,17 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
-for command in (tokenize, train, evaluate, experiment, recommend, score, profile, doctor):
+for command in (
+    tokenize,
+    train,
+    evaluate,
+    experiment,
+    report,
+    recommend,
+    score,
+    profile,
+    doctor,
+):
     app.command()(command)
 
 

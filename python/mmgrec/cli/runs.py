@@ -62,7 +62,7 @@ def prepare_run(
     else:
         settings = preset(preset_name)
     processes = processes or ALONE
-    run = Run(out, Dataset.load(data), settings, preset_name, seed, where, processes)
+    run = Run(out, Dataset.load(data), settings, preset_name, seed, where, processes, data)
     ensure_folder(out)
     with processes.first_goes_first():
         if restart and processes.first:

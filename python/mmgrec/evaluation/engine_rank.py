@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
+
 import numpy as np
 from rich.console import Console
 from rich.progress import Progress
@@ -26,12 +28,20 @@ class EngineRank:
         Beams per user.
     exact : bool
         Search for the true best of the whole catalogue.
+    allow : sequence of item ids, optional
+        Rank these items only.
     """
 
     def __init__(
-        self, engine: Engine, dataset: Dataset, beam_width: int, *, exact: bool = False
+        self,
+        engine: Engine,
+        dataset: Dataset,
+        beam_width: int,
+        *,
+        exact: bool = False,
+        allow: Sequence[Hashable] | None = None,
     ) -> None:
-        self.engine, self.beam_width, self.exact = engine, beam_width, exact
+        self.engine, self.beam_width, self.exact, self.allow = engine, beam_width, exact, allow
         self.history = dataset.histories(Split.TRAIN)
         self.item_ids = np.array(dataset.items["item"].to_list(), dtype=object)
         self.user_ids = np.array(dataset.users["user"].to_list(), dtype=object)
@@ -63,6 +73,7 @@ class EngineRank:
             k=k,
             beam_width=self.beam_width,
             exact=self.exact,
+            allow=self.allow,
         )
         self.asked += len(rows)
         self.certified += int(found.certified.sum())

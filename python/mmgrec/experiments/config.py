@@ -17,6 +17,10 @@ BaselineName = Literal[
 ]
 
 
+COLD_ROWS = ("random", "popular", "content-knn")
+"""What a table of new items has beside ours."""
+
+
 class Variant(BaseModel):
     """One configuration of ours: a preset, and what differs from it.
 
@@ -40,12 +44,21 @@ class Variant(BaseModel):
             raise field_error(error, f"overrides of {self.name!r}:") from None
 
 
+class ColdConfig(BaseModel):
+    """Measure items that are new after training: ``share`` of those with features is held out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    share: float = Field(default=0.1, gt=0, lt=1)
+
+
 class ExperimentConfig(BaseModel):
     """A results table.
 
     ``data``: folder of the data set. ``ours`` and ``baselines``: the rows. ``seeds``: at least
     three, so that their spread can be told. ``test``: open the test split too. ``grids``: values
     per hyperparameter of a baseline, instead of its own. ``resamples``: of the bootstrap.
+    ``cold``: another table, of new items; its baselines are always the same.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,6 +71,7 @@ class ExperimentConfig(BaseModel):
     grids: dict[BaselineName, dict[str, list[float]]] = {}
     resamples: int = Field(default=10_000, ge=10_000, le=10_000_000)
     beam_width: int = Field(default=50, ge=1)
+    cold: ColdConfig | None = None
 
     @field_validator("seeds", "baselines")
     @classmethod
@@ -71,7 +85,13 @@ class ExperimentConfig(BaseModel):
         names = [variant.name for variant in self.ours]
         if len(set(names)) < len(names) or set(names) & set(self.baselines):
             raise ValueError("two rows have one name")
-        if not names and not self.baselines:
+        if self.cold is not None and (self.baselines or self.test):
+            raise ValueError(
+                "'cold' has baselines and targets of its own: leave 'baselines' and 'test' out"
+            )
+        if self.cold is not None and set(names) & set(COLD_ROWS):
+            raise ValueError("two rows have one name")
+        if not names and not self.baselines and self.cold is None:
             raise ValueError("no rows: give 'ours' or 'baselines'")
         if set(self.grids) - set(self.baselines):
             raise ValueError("'grids' names a baseline that is not in 'baselines'")

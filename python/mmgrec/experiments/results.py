@@ -4,27 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from enum import IntEnum
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
 
-from mmgrec.data.dataset import Split
 from mmgrec.evaluation.bootstrap import paired_bootstrap
 from mmgrec.experiments.config import ExperimentConfig
-from mmgrec.experiments.methods import Method
-from mmgrec.experiments.rows import Row
+from mmgrec.experiments.rows import Named, Row
 
 METRICS = ("recall@10", "recall@20", "ndcg@10", "ndcg@20")
 DECIDING = "ndcg@20"
+P = TypeVar("P", bound=IntEnum)
 
 
 def results_of(
     config: ExperimentConfig,
     dataset: str,
-    methods: Sequence[Method],
-    rows: Mapping[Split, Sequence[Sequence[Row]]],
+    methods: Sequence[Named],
+    rows: Mapping[P, Sequence[Sequence[Row]]],
     test_openings: int,
+    deciding: P,
 ) -> dict[str, Any]:
     """Return the object of ``mmgrec experiment --json``.
 
@@ -44,11 +45,13 @@ def results_of(
     methods : sequence
         The rows.
     rows : mapping
-        Split to the finished rows of every method, one per seed.
+        Part of the table (split) to the finished rows of every method, one per seed.
     test_openings : int
         Tables of this folder that have shown test figures, this one included.
+    deciding : Split
+        The part that chooses the best baseline.
     """
-    best = _best_baseline(methods, rows[Split.VALID])
+    best = _best_baseline(methods, rows[deciding])
     return {
         "dataset": dataset,
         "seeds": config.seeds,
@@ -62,7 +65,7 @@ def results_of(
     }
 
 
-def _best_baseline(methods: Sequence[Method], rows: Sequence[Sequence[Row]]) -> int | None:
+def _best_baseline(methods: Sequence[Named], rows: Sequence[Sequence[Row]]) -> int | None:
     scores = [
         _means(per_seed, DECIDING).mean() if method.kind == "baseline" else -np.inf
         for method, per_seed in zip(methods, rows, strict=True)
@@ -71,7 +74,7 @@ def _best_baseline(methods: Sequence[Method], rows: Sequence[Sequence[Row]]) -> 
 
 
 def _table(
-    methods: Sequence[Method], rows: Sequence[Sequence[Row]], best: int | None, resamples: int
+    methods: Sequence[Named], rows: Sequence[Sequence[Row]], best: int | None, resamples: int
 ) -> dict[str, Any]:
     averaged = [_average(per_seed) for per_seed in rows]
     table = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ from mmgrec.data.dataset import Dataset, Split
 from mmgrec.evaluation.baselines import Scorer
 from mmgrec.evaluation.metrics import coverage, per_user_metrics
 from mmgrec.evaluation.protocol import HeldOut
+from mmgrec.experiments.clock import Clock
+from mmgrec.experiments.cold import run_cold
 from mmgrec.experiments.config import ExperimentConfig
 from mmgrec.experiments.methods import Bench, Fit, Method, plan
 from mmgrec.experiments.results import results_of
@@ -60,6 +61,8 @@ def run_experiment(
     DataError
         A split is empty, or a baseline cannot run on the data set.
     """
+    if config.cold is not None:
+        return run_cold(config, config.cold, out, console, device)
     dataset = Dataset.load(config.data)
     splits = [Split.VALID, Split.TEST] if config.test else [Split.VALID]
     held_out = {split: HeldOut.of(dataset, split) for split in splits}
@@ -73,7 +76,7 @@ def run_experiment(
         for split in splits
     }
     tables = _test_tables(out, methods if config.test else [])
-    results = results_of(config, dataset.name, methods, rows, len(tables))
+    results = results_of(config, dataset.name, methods, rows, len(tables), Split.VALID)
     files = {"results.json": write_json(results), "results.md": write_bytes(markdown(results))}
     write_folder(out, KIND, {"test_tables": tables}, files)
     return results
@@ -87,7 +90,8 @@ def _fit_missing(
         for method in methods
         for seed in method.seeds
     }
-    clock = _Clock(console, [slug for (slug, _), splits in missing.items() if splits])
+    todo = [slug for (slug, _), splits in missing.items() if splits]
+    clock = Clock(console, todo, "validation NDCG@20")
     for method in methods:
         fit: Fit | None = None  # what its seeds share; freed before the next method
         for seed in method.seeds:
@@ -118,38 +122,3 @@ def _test_tables(out: Path, methods: list[Method]) -> list[list[str]]:
         known = open_folder(out, KIND).config["test_tables"]
     rows = sorted(f"{m.slug} {m.fingerprint} seed {s}" for m in methods for s in m.seeds)
     return known if not rows or rows in known else [*known, rows]
-
-
-class _Clock:
-    """Says after every row how long the others may take.
-
-    As long as their method's last seed took; before its first, as the mean row so far.
-    """
-
-    def __init__(self, console: Console, todo: list[str]) -> None:
-        self.console, self.todo, self.total = console, todo, len(todo)
-        self.spent: dict[str, list[float]] = defaultdict(list)
-        if todo:
-            console.print(f"{self.total} rows to do")
-
-    def done(self, method: Method, seed: int, seconds: float, score: float) -> None:
-        """Note a finished row."""
-        self.todo.remove(method.slug)
-        self.spent[method.slug].append(seconds)
-        mean = sum(map(sum, self.spent.values())) / (self.total - len(self.todo))
-        left = sum(self.spent[slug][-1] if self.spent[slug] else mean for slug in self.todo)
-        which = method.name if len(method.seeds) == 1 else f"{method.name}, seed {seed}"
-        self.console.print(
-            f"[{self.total - len(self.todo)}/{self.total}] {which}: validation NDCG@20 "
-            f"{score:.4f}, {duration(seconds)}; about {duration(left)} left",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
-
-
-def duration(seconds: float) -> str:
-    """Spell a time for people: 8 s, 12 min, 3.5 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -10,7 +10,12 @@ from rich.table import Table
 
 from mmgrec.experiments.results import DECIDING, METRICS
 
-SPLITS = {"valid": "validation", "test": "test"}
+PARTS = {
+    "valid": "validation split",
+    "test": "test split",
+    "cold": "new items ranked among themselves",
+    "all": "new items ranked among all items",
+}
 
 
 def result_tables(results: dict[str, Any]) -> Iterator[Table]:
@@ -45,7 +50,7 @@ def markdown(results: dict[str, Any]) -> bytes:
 
 def _title(results: dict[str, Any], split: str) -> str:
     users = results["splits"][split]["users"]
-    return f"{results['dataset']}, {SPLITS[split]} split, {users:,} users"
+    return f"{results['dataset']}, {PARTS[split]}, {users:,} users"
 
 
 def _notes(results: dict[str, Any], split: str) -> str:
@@ -54,9 +59,12 @@ def _notes(results: dict[str, Any], split: str) -> str:
         notes.append(f"± standard deviation over {len(results['seeds'])} seeds.")
     if results["best_baseline"] is not None:
         notes.append(
-            f"Δ: to {results['best_baseline']}, the best baseline on validation; paired bootstrap "
-            f"over users, {results['resamples']:,} resamples of each user's mean over seeds."
+            f"Δ: to {results['best_baseline']}, the best baseline{_chosen(results)}; paired "
+            f"bootstrap over users, {results['resamples']:,} resamples of each user's mean over "
+            "seeds."
         )
+    if "cold" in results:
+        return " ".join([*notes, _cold_note(results["cold"])])
     openings = results["test_openings"]
     if split == "valid":
         notes.append("Everything was chosen on this split.")
@@ -65,6 +73,18 @@ def _notes(results: dict[str, Any], split: str) -> str:
     else:
         notes.append(f"The test split was opened for {openings} tables of this folder.")
     return " ".join(notes)
+
+
+def _chosen(results: dict[str, Any]) -> str:
+    return "" if "cold" in results else " on validation"
+
+
+def _cold_note(cold: dict[str, Any]) -> str:
+    items, interactions = (" / ".join(map(str, cold[n])) for n in ("items", "interactions"))
+    return (
+        f"Held out per seed: {items} items with {interactions} interactions, which nothing was "
+        "trained on or chosen by; 'popular, known later' ranks by these very interactions."
+    )
 
 
 def _label(metric: str) -> str:

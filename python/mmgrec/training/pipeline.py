@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import time
 from dataclasses import dataclass
@@ -30,7 +31,8 @@ from mmgrec_engine.model_folder import ModelFolder, save_model_folder
 class Run:
     """A run's folder and what determines it; equal runs resume each other.
 
-    ``device`` and ``processes`` may differ between them.
+    ``device`` and ``processes`` may differ between them. ``source``: the data set's folder, noted
+    for reports, which need the features again.
     """
 
     folder: Path
@@ -40,6 +42,7 @@ class Run:
     seed: int
     device: str = "cpu"
     processes: Processes = ALONE
+    source: Path | None = None
 
     @property
     def work(self) -> Path:
@@ -145,6 +148,8 @@ def train_run(run: Run, report: Reporter) -> None:
             "preset": run.preset,
             "seed": run.seed,
             "train_config": json.loads(config.model_dump_json()),
+            # From the run's folder, so that both can be moved together.
+            "data": None if run.source is None else os.path.relpath(run.source, run.folder),
         },
     )
 

@@ -8,11 +8,13 @@ from mmgrec.evaluation.baselines.base import (
     MatrixScorer,
     Rows,
     Scorer,
+    Scores,
     Settings,
     grid_of,
     interaction_matrix,
     top_items,
 )
+from mmgrec.evaluation.baselines.content_knn import ContentKnn, ContentKnnSettings
 from mmgrec.evaluation.baselines.ease import Ease
 from mmgrec.evaluation.baselines.item_knn import (
     KNN_GRID,
@@ -30,6 +32,8 @@ __all__ = [
     "KNN_GRID",
     "Baseline",
     "CoOccurrence",
+    "ContentKnn",
+    "ContentKnnSettings",
     "Ease",
     "ItemKnn",
     "KnnSettings",
@@ -37,6 +41,7 @@ __all__ = [
     "Popular",
     "Rows",
     "Scorer",
+    "Scores",
     "Settings",
     "best_knn",
     "grid_of",

@@ -1,0 +1,176 @@
+"""What the trained model loses when it may not see a modality."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmgrec.data.dataset import Dataset, Modality
+from mmgrec.data.histories import Histories
+from mmgrec.evaluation.baselines import MatrixScorer, Rows, Scorer, Scores
+from mmgrec.reports.lists import AT, Audience
+from mmgrec.training.graph import GraphStage
+from mmgrec.training.presets import TrainConfig
+from mmgrec_engine.errors import DataError, MMGRecError
+from mmgrec_engine.model_folder import ModelFolder
+from mmgrec_engine.writers import read_tensors
+
+Vectors = NDArray[np.float32]
+SAME = 1e-3
+"""Largest difference between a run's item vectors and those made of the same data again."""
+
+
+@dataclass(frozen=True)
+class Masked:
+    """Vectors that a trained graph encoder makes of some modalities: data set's row order."""
+
+    users: Vectors
+    items: Vectors
+
+    def dense(self, history: Histories) -> Scorer:
+        """Rank by dot products, without Rec-IDs."""
+
+        def score(rows: Rows) -> Scores:
+            scores: Scores = self.users[rows] @ self.items.T
+            return scores
+
+        return MatrixScorer(history, score)
+
+
+class MaskedEncoder:
+    """A run's graph encoder, from whose eyes modalities can be kept.
+
+    Parameters
+    ----------
+    folder : ModelFolder
+        The run.
+    dataset : Dataset
+        The data set that it was trained on, features included.
+
+    Raises
+    ------
+    DataError
+        It is another data set: it has no features, or gives other item vectors.
+    """
+
+    def __init__(self, folder: ModelFolder, dataset: Dataset) -> None:
+        assert folder.source is not None  # it was loaded from a folder
+        self.dataset = dataset
+        self.config = TrainConfig.model_validate(folder.source.config["provenance"]["train_config"])
+        self._state = read_tensors(folder.source.file("graph.safetensors"))
+        row_of = {item: row for row, item in enumerate(dataset.items["item"])}
+        leaves = [row_of.get(item, -1) for item in folder.items["item"]]
+        self.row_of_leaf = np.array(leaves, np.int64)
+        self._check(folder)
+
+    def without(self, hidden: list[str]) -> Masked:
+        """Make all vectors with these modalities absent from every item."""
+        absent = {
+            name: Modality(modality.values, np.zeros_like(modality.present))
+            for name, modality in self.dataset.modalities.items()
+            if name in hidden
+        }
+        seen = replace(self.dataset, modalities={**self.dataset.modalities, **absent})
+        stage = GraphStage(seen, self.config.graph, self.config.graph_training)
+        stage.model.load_state_dict(self._state)
+        users, items = stage.vectors()
+        return Masked(users.numpy(), items.numpy())
+
+    def _check(self, folder: ModelFolder) -> None:
+        made = None
+        if len(self.row_of_leaf) == self.dataset.num_items and self.row_of_leaf.min() >= 0:
+            try:
+                made = self.without([]).items[self.row_of_leaf]
+            except RuntimeError:  # weights of other shapes: other users or modalities
+                made = None
+        trained = folder.weights["item_vectors"]
+        if made is None or np.abs(made - trained).max() > SAME:
+            raise DataError(
+                "this is not the data set that the run was trained on",
+                value=self.dataset.name,
+                remedy="give --data the folder that mmgrec train was given",
+            )
+
+
+def find_encoder(folder: ModelFolder, data: Path | None) -> tuple[MaskedEncoder | None, str]:
+    """Return the encoder over a run's features, which the run itself does not keep.
+
+    ::
+
+        data given: it has to be the data set of the run
+        else:       where the run noted that it was; None and the reason if it is not there now
+
+    Raises
+    ------
+    ArtifactError, DataError
+        ``data`` is no data set, or another one.
+    """
+    assert folder.source is not None  # it was loaded from a folder
+    if not folder.source.config.get("tokenizer", {}).get("modalities"):
+        return None, "the model was trained without features"
+    if data is not None:
+        return MaskedEncoder(folder, Dataset.load(data)), ""
+    noted = folder.source.config["provenance"].get("data")
+    if noted is None:
+        return None, "the run does not keep its features; give --data the data set's folder"
+    path = Path(os.path.normpath(folder.source.path / noted))
+    try:
+        return MaskedEncoder(folder, Dataset.load(path)), ""
+    except MMGRecError as error:
+        reason = str(error).splitlines()[0]
+        return None, f"{reason}; give --data the folder of the data set that the run was trained on"
+
+
+def modality_figures(
+    folder: ModelFolder,
+    encoder: MaskedEncoder,
+    audience: Audience,
+    popular: Rows,
+    generative: Callable[[ModelFolder], Scorer],
+) -> list[dict[str, Any]]:
+    """Return Recall@20 with all modalities, without each, and without any.
+
+    ::
+
+        masked     = the trained graph encoder with these modalities absent from every item;
+                     interactions and free embeddings stay
+        dense      = ranking by its dot products
+        generative = the trained recommender, shown the masked item vectors; Rec-IDs stay
+
+    Parameters
+    ----------
+    folder : ModelFolder
+        The trained run.
+    encoder : MaskedEncoder
+        Its graph encoder.
+    audience : Audience
+        Who is asked.
+    popular : array
+        Most popular items, for users without a history.
+    generative : callable
+        A model folder to its ranking.
+    """
+    names = sorted(encoder.dataset.modalities)
+    cases = [("all modalities", []), *((f"without {name}", [name]) for name in names)]
+    if len(names) > 1:
+        cases.append(("without any", names))
+    rows = []
+    for case, hidden in cases:
+        masked = encoder.without(hidden)
+        weights = {**folder.weights, "item_vectors": masked.items[encoder.row_of_leaf]}
+        if folder.users is not None:
+            weights["user_vectors"] = masked.users
+        scorers = {
+            "mmgrec": generative(replace(folder, weights=weights)),
+            "dense": masked.dense(audience.history),
+        }
+        lists = {name: audience.rank(scorer, popular) for name, scorer in scorers.items()}
+        recall = {name: audience.recall_curve(top)[AT - 1] for name, top in lists.items()}
+        rows.append({"case": case, "recall@20": recall})
+    return rows
