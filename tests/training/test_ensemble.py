@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmgrec.training.ensemble import join_members
+from mmgrec.training.ensemble import join_members, projection
 
 WIDTH = 6
 
@@ -49,3 +49,10 @@ def test_fewer_users_or_items_than_dimensions_are_filled_up() -> None:
     assert items.shape == (4, WIDTH)
     scores = mean_scores(vectors(2), vectors(4))
     torch.testing.assert_close(users @ items.T, scores, atol=1e-5, rtol=1e-4)
+
+
+def test_a_projection_leads_from_the_members_to_the_joint_vectors() -> None:
+    members = vectors(30)
+    _, joint = join_members(vectors(40), members)
+    found = torch.cat(members, 1) @ projection(members, joint)
+    torch.testing.assert_close(found, joint, atol=1e-5, rtol=1e-4)

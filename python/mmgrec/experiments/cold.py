@@ -38,8 +38,7 @@ from mmgrec.training.pipeline import Run, tokenize_run, tokenizer_config, train_
 from mmgrec.training.reporter import Reporter
 from mmgrec_engine.artifact import ensure_folder, write_folder
 from mmgrec_engine.engine import Engine
-from mmgrec_engine.models.config import TokenizerConfig
-from mmgrec_engine.models.feature_encoder import FeatureEncoder
+from mmgrec_engine.models.feature_map import FeatureMap
 from mmgrec_engine.writers import write_bytes, write_json
 
 KIND = "experiment"
@@ -235,11 +234,11 @@ def insert_cold(engine: Engine, cold: ColdItems) -> None:
 
 def _dense(run: Run, report: Reporter, cold: ColdItems) -> Mapping[Among, Scorer]:
     tokens = tokenize_run(run, report)
-    encoder = FeatureEncoder(TokenizerConfig.model_validate(tokenizer_config(run)), tokens.graph)
+    feature_map = FeatureMap(tokenizer_config(run)["modalities"], tokens.features)
     users = tokens.user_vectors.numpy()
     items = np.empty((cold.visible.num_items, users.shape[1]), np.float32)
     items[~cold.mask] = tokens.item_vectors.numpy()
-    items[cold.rows] = encoder.vectors(*_features(cold), len(cold.rows))
+    items[cold.rows] = feature_map.vectors(*_features(cold), len(cold.rows))
     return _scorers(cold, lambda rows: users[rows] @ items.T)
 
 

@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from mmgrec.data.dataset import Dataset, Modality
 from mmgrec.data.histories import Histories
 from mmgrec.evaluation.baselines import MatrixScorer, Rows, Scorer, Scores
 from mmgrec.reports.lists import AT, Audience
+from mmgrec.training.checkpoint import best_weights
+from mmgrec.training.ensemble import projection
 from mmgrec.training.graph import GraphStage
 from mmgrec.training.presets import TrainConfig
 from mmgrec_engine.errors import DataError, MMGRecError
@@ -44,58 +48,84 @@ class Masked:
 
 
 class MaskedEncoder:
-    """A run's graph encoder, from whose eyes modalities can be kept.
+    """A run's graph encoders, from whose eyes modalities can be kept.
+
+    ::
+
+        joint vectors = [vectors of all members] P      P by least squares onto the run's own
 
     Parameters
     ----------
     folder : ModelFolder
-        The run.
+        The run. Its checkpoints hold the encoders.
     dataset : Dataset
         The data set that it was trained on, features included.
 
     Raises
     ------
+    ArtifactError
+        The run's checkpoints or tokeniser are not there any more.
     DataError
         It is another data set: it has no features, or gives other item vectors.
     """
 
     def __init__(self, folder: ModelFolder, dataset: Dataset) -> None:
         assert folder.source is not None  # it was loaded from a folder
-        self.dataset = dataset
+        self.dataset, self._path = dataset, folder.source.path
         self.config = TrainConfig.model_validate(folder.source.config["provenance"]["train_config"])
-        self._state = read_tensors(folder.source.file("graph.safetensors"))
         row_of = {item: row for row, item in enumerate(dataset.items["item"])}
         leaves = [row_of.get(item, -1) for item in folder.items["item"]]
         self.row_of_leaf = np.array(leaves, np.int64)
+        self._projections: tuple[Tensor, Tensor] | None = None
         self._check(folder)
 
     def without(self, hidden: list[str]) -> Masked:
         """Make all vectors with these modalities absent from every item."""
+        assert self._projections is not None  # _check has set them
+        users, items = self._members(hidden)
+        to_users, to_items = self._projections
+        return Masked((users @ to_users).numpy(), (items @ to_items).numpy())
+
+    def _members(self, hidden: list[str]) -> tuple[Tensor, Tensor]:
+        """Return user and item vectors of all members, side by side."""
         absent = {
             name: Modality(modality.values, np.zeros_like(modality.present))
             for name, modality in self.dataset.modalities.items()
             if name in hidden
         }
         seen = replace(self.dataset, modalities={**self.dataset.modalities, **absent})
-        stage = GraphStage(seen, self.config.graph, self.config.graph_training)
-        stage.model.load_state_dict(self._state)
-        users, items = stage.vectors()
-        return Masked(users.numpy(), items.numpy())
+        vectors = []
+        for member in range(self.config.graph.members):
+            stage = GraphStage(seen, self.config.graph, self.config.graph_training, member=member)
+            weights = best_weights(self._path / "training" / stage.name)
+            stage.model.load_state_dict(weights, strict=False)
+            vectors.append(stage.vectors())
+        users, items = zip(*vectors, strict=True)
+        return torch.cat(users, 1), torch.cat(items, 1)
 
     def _check(self, folder: ModelFolder) -> None:
-        made = None
-        if len(self.row_of_leaf) == self.dataset.num_items and self.row_of_leaf.min() >= 0:
-            try:
-                made = self.without([]).items[self.row_of_leaf]
-            except RuntimeError:  # weights of other shapes: other users or modalities
-                made = None
-        trained = folder.weights["item_vectors"]
-        if made is None or np.abs(made - trained).max() > SAME:
-            raise DataError(
-                "this is not the data set that the run was trained on",
-                value=self.dataset.name,
-                remedy="give --data the folder that mmgrec train was given",
-            )
+        wrong = DataError(
+            "this is not the data set that the run was trained on",
+            value=self.dataset.name,
+            remedy="give --data the folder that mmgrec train was given",
+        )
+        if len(self.row_of_leaf) != self.dataset.num_items or self.row_of_leaf.min() < 0:
+            raise wrong
+        joint = read_tensors(self._path / "tokenizer" / "vectors.safetensors")
+        try:
+            members = self._members([])
+        except RuntimeError:  # weights of other shapes: other users or modalities
+            raise wrong from None
+        if len(members[0]) != len(joint["users"]):
+            raise wrong
+        to_users, to_items = (
+            projection([x], joint[name])
+            for x, name in zip(members, ("users", "items"), strict=True)
+        )
+        self._projections = to_users, to_items
+        made = (members[1] @ to_items).numpy()[self.row_of_leaf]
+        if np.abs(made - folder.weights["item_vectors"]).max() > SAME:
+            raise wrong
 
 
 def find_encoder(folder: ModelFolder, data: Path | None) -> tuple[MaskedEncoder | None, str]:

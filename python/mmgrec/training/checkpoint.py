@@ -53,6 +53,13 @@ def save_checkpoint(
     write_folder(folder, KIND, config, writers)
 
 
+def best_weights(folder: Path) -> dict[str, Tensor]:
+    """Read the weights that a finished stage ended with; `ArtifactError` where there are none."""
+    opened = open_folder(folder, KIND)
+    name = "best" if opened.config["best_epoch"] >= 0 else "weights"
+    return read_tensors(opened.file(f"{name}.safetensors"))
+
+
 def load_checkpoint(
     folder: Path, fingerprint: str, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[Progress, dict[str, Tensor]] | None:

@@ -43,6 +43,12 @@ def join_members(users: Sequence[Tensor], items: Sequence[Tensor]) -> tuple[Tens
     return (joint_users * length).float(), (joint_items / length).float()
 
 
+def projection(members: Sequence[Tensor], joint: Tensor) -> Tensor:
+    """Return P ``[M D, D]`` with [members side by side] P = joint, by least squares."""
+    found: Tensor = torch.linalg.lstsq(torch.cat(list(members), 1), joint, driver="gelsd").solution
+    return found
+
+
 def _of_width(vectors: Tensor, width: int) -> Tensor:
     """Fill up with zeros what has fewer dimensions (fewer users or items than the width)."""
     return F.pad(vectors, (0, width - vectors.shape[1]))
