@@ -221,8 +221,13 @@ def modality_plot(rows: Sequence[Mapping[str, Any]]) -> str:
 def _legend(axes: Axes, lines: Sequence[Any] | None = None) -> None:
     handles = lines if lines is not None else axes.get_legend_handles_labels()[0]
     columns = 2 if len(handles) > 3 else max(len(handles), 1)
-    place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
-    axes.legend(handles=list(handles), ncols=columns, **place)  # type: ignore[arg-type]
+    axes.legend(
+        handles=list(handles),
+        ncols=columns,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        borderaxespad=0.2,
+    )
 
 
 def span(low: int, high: int | None) -> str:

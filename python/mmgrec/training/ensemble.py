@@ -45,8 +45,9 @@ def join_members(users: Sequence[Tensor], items: Sequence[Tensor]) -> tuple[Tens
 
 def projection(members: Sequence[Tensor], joint: Tensor) -> Tensor:
     """Return P ``[M D, D]`` with [members side by side] P = joint, by least squares."""
-    found: Tensor = torch.linalg.lstsq(torch.cat(list(members), 1), joint, driver="gelsd").solution
-    return found
+    side_by_side = torch.cat(list(members), 1).double()
+    found: Tensor = torch.linalg.lstsq(side_by_side, joint.double(), driver="gelsd").solution
+    return found.float()
 
 
 def _of_width(vectors: Tensor, width: int) -> Tensor:

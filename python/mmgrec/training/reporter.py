@@ -34,7 +34,7 @@ class StageBar:
     def start(self, score: float) -> None:
         """Note what the weights before the first epoch score."""
         if score > float("-inf"):
-            self._curves.add_scalar(f"{self.name}/validation", score, 0)
+            self._curve("validation", score, 0)
         self._best = score
 
     def epoch(self, epoch: int, loss: float, score: float | None) -> None:
