@@ -16,6 +16,7 @@ from mmgrec.cli.experiment import experiment
 from mmgrec.cli.output import HUMAN
 from mmgrec.cli.profile import profile
 from mmgrec.cli.recommend import recommend
+from mmgrec.cli.serve import serve
 from mmgrec.cli.tokenize import tokenize
 from mmgrec.cli.train import train
 from mmgrec_engine import __version__
@@ -30,7 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
-for command in (tokenize, train, evaluate, experiment, recommend, profile, doctor):
+for command in (tokenize, train, evaluate, experiment, recommend, serve, profile, doctor):
     app.command()(command)
 
 
