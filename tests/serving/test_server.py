@@ -12,7 +12,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
+from mmgrec.cli.main import app
+from mmgrec_engine.errors import MMGRecError
 from serving_world import (
     BEARER,
     COMMAND,
@@ -193,21 +196,20 @@ def test_a_model_that_cannot_be_loaded_ends_the_server(
     assert "Traceback" not in done.stderr
 
 
-def test_what_cannot_be_served_is_a_message(run: Path, tmp_path: Path, server: RealServer) -> None:
-    port = str(httpx.URL(server.url).port)
+def test_what_cannot_be_served_is_a_message(run: Path, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("\n")
-    for words, part in (
-        (["nowhere"], "not a folder"),
-        ([str(run), "--port", port], "cannot listen"),
-        ([str(run), "--token-file", str(tmp_path / "none")], "cannot read"),
-        ([str(run), "--token-file", str(tmp_path / "token")], "holds no token"),
-    ):
-        done = subprocess.run(
-            [*COMMAND, *words], capture_output=True, text=True, check=False, timeout=60
-        )
-        assert done.returncode == 2, done.stderr
-        assert part in done.stderr
-        assert "Traceback" not in done.stderr
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for words, part in (
+            (["nowhere"], "not a folder"),
+            ([str(run), "--port", port], "cannot listen"),
+            ([str(run), "--host", "no.such.host.invalid"], "cannot listen"),
+            ([str(run), "--token-file", str(tmp_path / "none")], "cannot read"),
+            ([str(run), "--token-file", str(tmp_path / "token")], "holds no token"),
+        ):
+            done = CliRunner().invoke(app, ["serve", *words])
+            assert isinstance(done.exception, MMGRecError)
+            assert part in str(done.exception)
 
 
 def test_a_missing_package_names_the_extra(run: Path, tmp_path: Path) -> None:

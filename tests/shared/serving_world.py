@@ -24,6 +24,9 @@ from mmgrec.serving.options import ServeOptions, Worker
 
 TOKEN = "a token of the tests"
 BEARER = {"authorization": f"Bearer {TOKEN}"}
+PATIENCE = 240.0
+"""Seconds after which something is taken to never come; a busy machine is slow to start servers."""
+
 COMMAND = [sys.executable, "-c", "from mmgrec.cli.main import main; main()", "serve"]
 
 
@@ -43,7 +46,7 @@ def client_of(run: Path, **options: Any) -> Iterator[TestClient]:  # noqa: ANN40
         yield client
 
 
-def wait_until(condition: Any, seconds: float = 60.0) -> None:  # noqa: ANN401
+def wait_until(condition: Any, seconds: float = PATIENCE) -> None:  # noqa: ANN401
     """Look until it is so; fail where it never is."""
     stop = threading.Event()
     for _ in range(int(seconds / 0.01)):
@@ -72,7 +75,7 @@ class RealServer:
         self._lines: queue.Queue[str | None] = queue.Queue()
         self.seen: list[dict[str, Any]] = []
         threading.Thread(target=self._read, daemon=True).start()
-        first = self._lines.get(timeout=60)
+        first = self._lines.get(timeout=PATIENCE)
         assert first is not None
         self.url = first.split()[-1]
 
@@ -85,7 +88,7 @@ class RealServer:
     def wait_for(self, event: str, count: int = 1, **fields: object) -> dict[str, Any]:
         """Read the log until an event was there so often."""
         while True:
-            line = self._lines.get(timeout=60)
+            line = self._lines.get(timeout=PATIENCE)
             assert line is not None, f"the server ended before {event!r}: {self.seen}"
             if not line.startswith("{"):
                 continue
@@ -102,7 +105,7 @@ class RealServer:
 
     def end(self) -> int:
         """Wait for its end."""
-        return self.process.wait(timeout=60)
+        return self.process.wait(timeout=PATIENCE)
 
 
 @contextmanager

@@ -32,10 +32,9 @@ class Follower:
 
     async def run(self) -> None:
         """Load the first model, then watch until cancelled."""
-        artifact = self._artifact()
+        artifact, edits = self._artifact(), self._edits()
         if not await self._models.load_first():
             return
-        edits = self._edits()
         while True:
             await asyncio.sleep(self._options.follow_seconds)
             now = self._artifact()

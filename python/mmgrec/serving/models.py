@@ -67,7 +67,7 @@ class Models:
 
     def __init__(self, options: ServeOptions, metrics: Metrics, filters: FilterStore) -> None:
         self.current: Served | None = None
-        self.error: MMGRecError | None = None
+        self.error: Exception | None = None
         self._options, self._metrics, self._filters = options, metrics, filters
         self._reloading, self._editing = asyncio.Lock(), asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="mmgrec-edit")
@@ -84,7 +84,7 @@ class Models:
         """Load the first model; say whether it could be. ``error`` says why not."""
         try:
             await self.reload()
-        except MMGRecError as error:
+        except Exception as error:  # without a model there is nothing to serve
             self.error = error
             return False
         return True

@@ -91,7 +91,11 @@ def serve(
         timeout_graceful_shutdown=max(1, round(options.drain_seconds)),
     )
     Server(config, serving).run(sockets)
-    if serving.models.error is not None:
-        _LOG.error("the model could not be loaded", extra={"reason": str(serving.models.error)})
+    error = serving.models.error
+    if error is not None:
+        unexpected = None if isinstance(error, MMGRecError) else error
+        _LOG.error(
+            "the model could not be loaded", extra={"reason": str(error)}, exc_info=unexpected
+        )
         return FAILED_TO_LOAD
     return 0
