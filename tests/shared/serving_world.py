@@ -75,7 +75,11 @@ class RealServer:
         self._lines: queue.Queue[str | None] = queue.Queue()
         self.seen: list[dict[str, Any]] = []
         threading.Thread(target=self._read, daemon=True).start()
-        first = self._lines.get(timeout=PATIENCE)
+        try:
+            first = self._lines.get(timeout=PATIENCE)
+        except BaseException:
+            self.process.kill()
+            raise
         assert first is not None
         self.url = first.split()[-1]
 

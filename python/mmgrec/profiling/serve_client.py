@@ -90,6 +90,7 @@ class _Loader:
         self._address = host, port
         self._requests = requests
         self._sent = 0
+        self._all_due = False
         self.load = Load(0.0)
 
     async def run(self, rate: float | None, connections: int, seconds: float) -> Load:
@@ -122,6 +123,7 @@ class _Loader:
                     at += gaps.exponential(1 / rate)
                 wake.notify(len(due))
         async with wake:
+            self._all_due = True
             wake.notify_all()
 
     async def _connection(self, due: deque[float] | None, wake: asyncio.Condition) -> None:
@@ -131,7 +133,7 @@ class _Loader:
             at = time.perf_counter()
             if due is not None:
                 async with wake:
-                    while not due and time.perf_counter() < self._end:
+                    while not due and not self._all_due:
                         await wake.wait()
                     if not due:
                         return
