@@ -74,15 +74,19 @@ def _against_load(
     tell: Callable[[str], None],
 ) -> Iterator[dict[str, Any]]:
     tell(f"{workers} workers, as fast as they answer")
+    before = server.cpu_seconds()
     most = client.load(None, CONNECTIONS, seconds)
-    yield _row(workers, most, None, server)
+    yield _row(workers, most, None, server, before)
     for share in SHARES:
         rate = share * most.rate
         tell(f"{workers} workers, {rate:,.0f} requests/s offered")
-        yield _row(workers, client.load(rate, CONNECTIONS, seconds), rate, server)
+        before = server.cpu_seconds()
+        yield _row(workers, client.load(rate, CONNECTIONS, seconds), rate, server, before)
 
 
-def _row(workers: int, load: Load, rate: float | None, server: ServerProcess) -> dict[str, Any]:
+def _row(
+    workers: int, load: Load, rate: float | None, server: ServerProcess, cpu_before: float
+) -> dict[str, Any]:
     offered = {} if rate is None else {"offered_per_s": round(rate, 1)}
     return {
         "bench": "serve_load",
@@ -93,6 +97,7 @@ def _row(workers: int, load: Load, rate: float | None, server: ServerProcess) ->
         "p99_s": load.quantile(0.99),
         "requests": len(load.seconds),
         "failed": load.failed,
+        "cpu_s_per_request": (server.cpu_seconds() - cpu_before) / max(1, len(load.seconds)),
         "memory_bytes": server.memory(),
     }
 
@@ -125,7 +130,9 @@ def _overhead(run: Path, client: Client, histories: list[list[Any]]) -> dict[str
 def serve_tables(report: dict[str, Any]) -> Iterator[Table]:
     """Lay the rows out for people."""
     table = Table(title="one user per request, client on the same machine", title_justify="left")
-    for name in ("workers", "connections", "offered/s", "answered/s", "p50 ms", "p99 ms", "failed"):
+    for name in ("workers", "connections", "offered/s", "answered/s", "p50 ms", "p99 ms"):
+        table.add_column(name, justify="right")
+    for name in ("failed", "CPU ms/request"):
         table.add_column(name, justify="right")
     for row in report["rows"]:
         case = row["case"]
@@ -137,6 +144,7 @@ def serve_tables(report: dict[str, Any]) -> Iterator[Table]:
             f"{row['requests_per_s']:,.0f}",
             *(f"{row[name] * 1e3:.2f}" for name in ("median_s", "p99_s")),
             str(sum(row["failed"].values())),
+            f"{row['cpu_s_per_request'] * 1e3:.2f}" if "cpu_s_per_request" in row else "",
         )
         if "overhead_s" in row:
             engine = f"{row['baseline_median_s'] * 1e3:.2f}"

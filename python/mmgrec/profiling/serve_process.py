@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import subprocess
 import sys
@@ -50,6 +51,15 @@ class ServerProcess:
                 if name in names:
                     total[names[name]] += int(value.split()[0]) * 1024
         return total
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time that all its processes have taken so far."""
+        ticks = 0
+        for pid in _family(self.process.pid):
+            # After the name in parentheses, which may hold anything: utime and stime.
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
