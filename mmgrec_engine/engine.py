@@ -88,6 +88,11 @@ class Engine:
         return self._live.table()
 
     @property
+    def num_items(self) -> int:
+        """Items that can be recommended."""
+        return int(self._live.state.catalog.num_items)
+
+    @property
     def item_width(self) -> int:
         """D: numbers per item vector."""
         return int(self._live.state.vectors.shape[1])
@@ -361,6 +366,16 @@ class Engine:
         It also happens by itself, in the background, when many edits are pending.
         """
         self._live.compact(background=background)
+
+    def refresh(self) -> bool:
+        """Take over edits that another process has made; say whether there were any.
+
+        Raises
+        ------
+        ArtifactError
+            They are damaged, or of another artifact; what was known stays in use.
+        """
+        return self._live.refresh()
 
     def close(self) -> None:
         """Let another process edit; requests and later edits, which open it again, go on."""

@@ -28,6 +28,7 @@ from mmgrec_engine.catalog.live import LiveCatalog
 from mmgrec_engine.catalog.nodes import NodeVectors
 from mmgrec_engine.catalog.snapshot import Snapshot
 from mmgrec_engine.catalog.state import CatalogState, Vectors, base_leaves, rows_of_base
+from mmgrec_engine.catalog.trie import Trie
 from mmgrec_engine.errors import ArtifactError, RequestError
 from mmgrec_engine.model_folder import (
     CATALOG,
@@ -177,6 +178,19 @@ class LiveItems:
         with self._lock:
             if self._catalog is catalog and self._sequence == catalog.sequence:
                 self._publish(self.state, catalog)
+
+    def refresh(self) -> bool:
+        """Read what another process has edited; say whether there was anything."""
+        with self._lock:
+            if self._catalog is not None or not catalog_exists(self._path):
+                return False
+            check_claim(self._path, fingerprint(self._source))
+            catalog = LiveCatalog.open(self._path, read_only=True)
+            # A compaction moves edits into a new base without another number.
+            changed = catalog.sequence != self._sequence or isinstance(self.state.catalog, Trie)
+            if changed:
+                self.state = self._read(catalog)
+            return changed
 
     def close(self) -> None:
         """Wait for a compaction and give up the right to write; the next edit takes it again."""

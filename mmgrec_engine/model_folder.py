@@ -37,6 +37,7 @@ from mmgrec_engine.models.config import RecommenderConfig, TokenizerConfig
 from mmgrec_engine.models.feature_map import FeatureMap
 from mmgrec_engine.models.item_quantizer import ItemQuantizer
 from mmgrec_engine.writers import (
+    map_arrays,
     read_arrays,
     write_arrays,
     write_json,
@@ -237,7 +238,7 @@ def _fitting_tokenizer(source: Folder) -> Iterator[None]:
 def _read_recommender(
     opened: Folder, level_sizes: Sequence[int]
 ) -> tuple[RecommenderConfig, dict[str, NDArray[np.float32]]]:
-    weights = read_arrays(opened.file("model.safetensors"))
+    weights = map_arrays(opened.file("model.safetensors"))
     try:
         config = RecommenderConfig.model_validate(opened.config["recommender"])
         trained_for = list(opened.config["level_sizes"])

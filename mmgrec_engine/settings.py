@@ -6,6 +6,7 @@ variable            meaning                                                    d
 MMGREC_BACKEND      force one backend for every op that has it                 best available
 MMGREC_THREADS      threads of a native call, and of torch                     one per processor
 MMGREC_CACHE        folder for downloaded data                                 ~/.cache/mmgrec
+MMGREC_SERVE_TOKEN  what edits and reloads over HTTP have to carry             none: refused
 ==================  =========================================================  =================
 """
 
@@ -15,7 +16,7 @@ import os
 from functools import cache
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mmgrec_engine.errors import ConfigError
@@ -29,6 +30,7 @@ class Settings(BaseSettings):
     backend: str | None = None
     threads: int | None = Field(default=None, ge=1)
     cache: Path = Path("~/.cache/mmgrec")
+    serve_token: SecretStr | None = Field(default=None, min_length=1)
 
 
 @cache

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file as _load_arrays
 from safetensors.numpy import save as _save_arrays
 
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from mmgrec_engine.artifact import Writer
 
 Array = np.ndarray[Any, Any]
+_DTYPES = {
+    **{f"F{bits}": f"<f{bits // 8}" for bits in (16, 32, 64)},
+    **{f"I{bits}": f"<i{bits // 8}" for bits in (8, 16, 32, 64)},
+    **{f"U{bits}": f"<u{bits // 8}" for bits in (8, 16, 32, 64)},
+    "BOOL": "?",
+}
 
 
 def write_bytes(content: bytes) -> Writer:
@@ -70,11 +76,32 @@ def read_arrays(path: Path) -> dict[str, Array]:
     try:
         return dict(_load_arrays(path))
     except (SafetensorError, OSError, ValueError) as error:
-        raise ArtifactError(
-            f"{path} is not a readable safetensors file",
-            value=error,
-            remedy="restore it from a copy, or write the folder again",
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def map_arrays(path: Path) -> dict[str, Array]:
+    """Map a safetensors file into memory: read-only arrays, one copy for all processes.
+
+    ::
+
+        8 bytes: length n of the header;  n bytes: JSON, name to dtype, shape and place;  the data
+
+    The file must not be changed in place while the arrays live; replacing it by another is fine.
+    """
+    try:
+        with safe_open(path, "numpy") as checked:  # its header fits its size
+            names = list(checked.keys())
+        content = np.memmap(path, np.uint8, "r")
+        begin = 8 + int(content[:8].view("<u8")[0])
+        header = json.loads(bytes(content[8:begin]))
+        return {name: _mapped(content[begin:], header[name]) for name in names}
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _mapped(data: Array, entry: Mapping[str, Any]) -> Array:
+    first, last = entry["data_offsets"]
+    return np.asarray(data[first:last]).view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -82,3 +109,11 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     import torch  # deferred: arrays are read on torch-free paths too
 
     return {name: torch.from_numpy(array) for name, array in read_arrays(path).items()}
+
+
+def _unreadable(path: Path, error: Exception) -> ArtifactError:
+    return ArtifactError(
+        f"{path} is not a readable safetensors file",
+        value=error,
+        remedy="restore it from a copy, or write the folder again",
+    )

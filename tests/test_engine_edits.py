@@ -254,8 +254,10 @@ def test_requests_go_on_while_items_are_edited(engine: Engine) -> None:
         thread.start()
     for turn in range(12):
         ids = [f"t{turn}.{i}" for i in range(3)]
-        engine.insert(ids, features(3, odd=bool(turn % 2), seed=turn))
-        engine.replace([ids[0], f"i{turn + 10}"], features(2, odd=bool(turn % 3), seed=turn))
+        # Vectors from everywhere: features of two tastes would soon fill the groups they lead to.
+        vectors = np.random.default_rng(turn).normal(size=(5, 16)).astype(np.float32)
+        engine.insert(ids, vectors=vectors[:3])
+        engine.replace([ids[0], f"i{turn + 10}"], vectors=vectors[3:])
         engine.delete(ids[1:])
         if turn % 5 == 4:
             engine.compact()

@@ -137,7 +137,7 @@ def test_the_page_needs_nothing_else(figures: dict[str, Any]) -> None:
     outline = Outline()
     outline.feed(page)
     assert outline.headings == 8
-    assert outline.plots == 9  # two stages, six of the lists and codes, one of modalities
+    assert outline.plots == 10  # three stages, six of the lists and codes, one of modalities
     assert outline.loaded == []
     assert "url(http" not in page
     assert "@import" not in page

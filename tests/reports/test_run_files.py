@@ -17,8 +17,8 @@ from mmgrec_engine.model_folder import load_model_folder
 
 def test_curves_have_every_epoch_of_every_stage(run_folder: Path) -> None:
     stages = training_curves(run_folder / "training" / "logs")
-    assert [stage["stage"] for stage in stages] == ["graph", "recommender"]
-    graph, recommender = stages
+    assert [stage["stage"] for stage in stages] == ["graph", "graph-2", "recommender"]
+    graph, _, recommender = stages
     assert [epoch for epoch, _ in graph["loss"]] == list(range(1, 16))
     assert [epoch for epoch, _ in graph["validation"]] == list(range(1, 16))
     assert len(recommender["loss"]) == 4

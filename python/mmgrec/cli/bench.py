@@ -140,6 +140,40 @@ def score(
 
 
 @bench_app.command()
+def serve(
+    run: RunArgument,
+    seconds: Annotated[float, typer.Option(min=1, help="Per load.")] = 10,
+    soak: Annotated[
+        float | None, typer.Option(help="Instead: minutes at 80 %, with reloads and edits.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Of the soak.")] = 2,
+    json: JsonOption = False,
+) -> None:
+    """Load servers of the run on this machine: latency against offered load, what HTTP adds.
+
+    Clients send requests of one user at fixed rates over loopback, to one and to two workers. The
+    soak counts failed requests and watches memory.
+    """
+    from mmgrec.data.dataset import Dataset
+    from mmgrec.profiling.certificates import test_histories
+    from mmgrec.profiling.serve_load import bench_serve, serve_tables
+    from mmgrec.profiling.serve_soak import soak_serve, soak_serve_table
+
+    histories = test_histories(Dataset.load(run / "dataset"), USERS)
+    with HUMAN.status("") as status:
+        if soak is None:
+            report = bench_serve(run, histories, seconds, status.update)
+        else:
+            report = soak_serve(run, histories, soak, workers, status.update)
+    if soak is None:
+        print_report(report, serve_tables, json)
+    elif json:
+        print_json(report)
+    else:
+        print_table(soak_serve_table(report))
+
+
+@bench_app.command()
 def device(json: JsonOption = False) -> None:
     """Time kernels and whole requests on the GPU, beside torch on the same GPU (two minutes).
 

@@ -18,6 +18,7 @@ from mmgrec.cli.profile import profile
 from mmgrec.cli.recommend import recommend
 from mmgrec.cli.report import report
 from mmgrec.cli.score import score
+from mmgrec.cli.serve import serve
 from mmgrec.cli.tokenize import tokenize
 from mmgrec.cli.train import train
 from mmgrec_engine import __version__
@@ -40,6 +41,7 @@ for command in (
     report,
     recommend,
     score,
+    serve,
     profile,
     doctor,
 ):

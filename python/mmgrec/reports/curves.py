@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 ORDER = ("graph", "quantizer", "recommender")
-"""Stages in the order in which they train; others come after them by name."""
+"""Stages in the order in which they train; members of an ensemble are graph, graph-2, ..."""
 
 
 def training_curves(logs: Path) -> list[dict[str, Any]]:
@@ -16,10 +16,16 @@ def training_curves(logs: Path) -> list[dict[str, Any]]:
     """
     if not logs.is_dir():
         return []
-    names = sorted(folder.name for folder in logs.iterdir() if folder.is_dir())
-    names.sort(key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+    names = sorted((folder.name for folder in logs.iterdir() if folder.is_dir()), key=_place)
     stages = [_stage(logs / name) for name in names]
     return [stage for stage in stages if stage["loss"]]
+
+
+def _place(name: str) -> tuple[int, int, str]:
+    stage, _, member = name.partition("-")
+    if stage not in ORDER or not (member.isdigit() or not member):
+        return len(ORDER), 0, name
+    return ORDER.index(stage), int(member or 1), name
 
 
 def _stage(folder: Path) -> dict[str, Any]:

@@ -1,0 +1,103 @@
+"""`mmgrec serve`: a run over HTTP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmgrec.cli.output import HUMAN
+from mmgrec.cli.runs import RunArgument
+from mmgrec_engine.errors import ConfigError
+
+
+def serve(
+    run: RunArgument,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8000,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Per engine call; default: processors / workers."),
+    ] = None,
+    precision: Annotated[str, typer.Option(help="fp32, bf16 or int8.")] = "fp32",
+    model_name: Annotated[str, typer.Option(help="For /v2/models/NAME.")] = "mmgrec",
+    token_file: Annotated[
+        Path | None,
+        typer.Option(help="Token of edits; else MMGREC_SERVE_TOKEN; without one, no edits."),
+    ] = None,
+    batch_users: Annotated[int, typer.Option(min=1, help="Users computed together.")] = 64,
+    batch_wait_ms: Annotated[
+        float, typer.Option(min=0, help="How long a request may wait for company.")
+    ] = 0.0,
+    queued_users: Annotated[
+        int, typer.Option(min=1, help="Users that may wait; more get a 429.")
+    ] = 1024,
+    deadline_ms: Annotated[
+        float, typer.Option(min=1, help="Of requests that name none; then a 504.")
+    ] = 1000.0,
+    body_bytes: Annotated[int, typer.Option(min=1, help="Longest body; more get a 413.")] = 8 << 20,
+    body_seconds: Annotated[
+        float, typer.Option(min=0.1, help="For a head or a body to arrive; then a 408.")
+    ] = 10.0,
+    drain_seconds: Annotated[
+        float, typer.Option(min=1, help="For requests under way, after SIGTERM.")
+    ] = 30.0,
+    access_log: Annotated[bool, typer.Option(help="One line of JSON per request.")] = True,
+) -> None:
+    """Serve a run over HTTP: recommendations, live edits, metrics; /docs describes it.
+
+    SIGTERM drains, SIGHUP reloads the artifact, which also happens when it changes on disk.
+    """
+    try:
+        from mmgrec.serving.options import Limits, ServeOptions
+        from mmgrec.serving.workers import bind, run_server
+    except ImportError as error:
+        raise ConfigError(
+            f"serving needs a package that is not installed: {error.name}",
+            remedy="pip install 'mmgrec-engine[serve]'",
+        ) from None
+    from mmgrec_engine.artifact import open_folder
+    from mmgrec_engine.model_folder import KIND
+
+    open_folder(run.resolve(), KIND)  # rather now than in a worker
+    options = ServeOptions(
+        run,
+        host=host,
+        port=port,
+        workers=workers,
+        threads=threads,
+        precision=precision,
+        model_name=model_name,
+        token=_token(token_file),
+        batch_users=batch_users,
+        batch_wait_ms=batch_wait_ms,
+        queued_users=queued_users,
+        deadline_ms=deadline_ms,
+        drain_seconds=drain_seconds,
+        access_log=access_log,
+        limits=Limits(body_bytes=body_bytes, body_seconds=body_seconds),
+    )
+    listener = bind(host, port)
+    address = listener.getsockname()
+    where = f"http://{host}:{address[1]}"
+    HUMAN.print(f"mmgrec serves {run} on {where}", markup=False, highlight=False, soft_wrap=True)
+    code = run_server(options, listener)
+    if code:
+        raise typer.Exit(2)
+
+
+def _token(file: Path | None) -> str | None:
+    if file is None:
+        from mmgrec_engine.settings import settings
+
+        secret = settings().serve_token
+        return None if secret is None else secret.get_secret_value()
+    try:
+        token = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {file}", value=error) from None
+    if not token:
+        raise ConfigError(f"{file} holds no token", allowed="one line of text")
+    return token

@@ -1,0 +1,183 @@
+"""`mmgrec bench serve --soak`: a server under load for long, with reloads and edits going on."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from mmgrec.profiling.environment import machine
+from mmgrec.profiling.serve_client import Client, Load
+from mmgrec.profiling.serve_load import BEAM_WIDTH, CONNECTIONS, requests_of
+from mmgrec.profiling.serve_process import TOKEN, ServerProcess, server_process
+from mmgrec.profiling.soak import SAMPLES, copy_of
+from mmgrec_engine.artifact import MANIFEST
+from mmgrec_engine.engine import Engine
+
+SHARE = 0.8
+"""Of the highest throughput."""
+EDIT_SECONDS, RELOAD_SECONDS = 0.5, 15.0
+DEADLINE_MS = 10_000
+
+
+class Disturber:
+    """Edits and reloads while others ask."""
+
+    def __init__(self, server: ServerProcess, run: Path) -> None:
+        engine = Engine.load(run)
+        self._server, self._run = server, run
+        self._ids, self._width = engine.items["item"].to_list(), engine.item_width
+        self._new: Any = max(self._ids) + 1 if engine.item_ids.type is int else "a new item"
+        self._rng = np.random.default_rng(0)
+        self.edits, self.reloads = 0, 0
+        self.failed: list[str] = []
+
+    def edit(self) -> None:
+        """Replace an item's vector, or have a new item come and, next time, go."""
+        turn = self.edits % 3
+        if turn == 0:
+            item = self._ids[int(self._rng.integers(len(self._ids)))]
+            self._send("POST", "/v1/items", self._item(item, replace=True))
+        elif turn == 1:
+            self._send("POST", "/v1/items", self._item(self._new))
+        else:
+            self._send("DELETE", "/v1/items", {"ids": [self._new]})
+        self.edits += 1
+
+    def reload(self) -> None:
+        """Have the same artifact look as if it was written again; every worker loads it anew."""
+        os.utime(self._run / MANIFEST)
+        self.reloads += 1
+
+    def _item(self, item: object, **more: object) -> dict[str, Any]:
+        vector = self._rng.normal(size=self._width)
+        return {"ids": [item], "vectors": [(vector / np.linalg.norm(vector)).tolist()], **more}
+
+    def _send(self, method: str, path: str, body: object) -> None:
+        request = urllib.request.Request(
+            self._server.url + path,
+            json.dumps(body).encode(),
+            {"authorization": f"Bearer {TOKEN}"},
+            method=method,
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                answer.read()
+        except OSError as error:
+            self.failed.append(f"{method} {path}: {error}")
+
+
+def soak_serve(
+    run: Path,
+    histories: list[list[Any]],
+    minutes: float,
+    workers: int,
+    tell: Callable[[str], None],
+) -> dict[str, Any]:
+    """Load a server for so long; return ``machine`` and one row.
+
+    ::
+
+        highest throughput, measured for some seconds -> 80 % of it, offered for all the time
+        an edit every half second, a reload every quarter of a minute, memory now and then
+    """
+    requests = requests_of(histories, deadline_ms=DEADLINE_MS)
+    with copy_of(run) as copy, server_process(copy, workers) as server:
+        client = Client(server.host, server.port, requests)
+        try:
+            tell("the highest throughput")
+            client.load(None, CONNECTIONS, 1.0)
+            rate = SHARE * client.load(None, CONNECTIONS, 5.0).rate
+            disturber = Disturber(server, copy)
+            answer = client.begin(rate, CONNECTIONS, minutes * 60)
+            memory = list(_disturb(server, disturber, minutes * 60, tell))
+            load = answer.result()
+        finally:
+            client.close()
+    return {"machine": machine(), "rows": [_row(load, rate, workers, disturber, memory)]}
+
+
+def _disturb(
+    server: ServerProcess, disturber: Disturber, seconds: float, tell: Callable[[str], None]
+) -> Iterator[dict[str, int]]:
+    """Edit and reload until the time is over; yield the memory so often."""
+    begin = time.monotonic()
+    edit, reload, sample = begin, begin + RELOAD_SECONDS / 2, begin + seconds / SAMPLES
+    while (now := time.monotonic()) < begin + seconds:
+        if now >= edit:
+            disturber.edit()
+            edit += EDIT_SECONDS
+        if now >= reload:
+            disturber.reload()
+            reload += RELOAD_SECONDS
+        if now >= sample:
+            memory = server.memory()
+            yield memory
+            sample += seconds / SAMPLES
+            megabytes = memory["proportional"] / 1e6
+            tell(f"{now - begin:,.0f} of {seconds:,.0f} s, {megabytes:,.0f} MB")
+        time.sleep(max(0.0, min(edit, reload, sample) - time.monotonic()))
+
+
+def _row(
+    load: Load, rate: float, workers: int, disturber: Disturber, memory: list[dict[str, int]]
+) -> dict[str, Any]:
+    bytes_ = [sample["proportional"] for sample in memory]
+    steady = bytes_[len(bytes_) // 3 :] or bytes_
+    return {
+        "bench": "serve_load",
+        "case": {
+            "workers": workers,
+            "connections": CONNECTIONS,
+            "beams": BEAM_WIDTH,
+            "offered_per_s": round(rate, 1),
+            "seconds": round(load.wall_seconds, 1),
+        },
+        "backend": "native",
+        "requests": len(load.seconds),
+        "requests_per_s": load.rate,
+        "median_s": load.quantile(0.5),
+        "p99_s": load.quantile(0.99),
+        "max_s": load.quantile(1.0),
+        "failed": load.failed,
+        "edits": disturber.edits,
+        "failed_edits": disturber.failed,
+        "reloads": disturber.reloads,
+        "memory_bytes": bytes_,
+        "growth_bytes": max(steady) - steady[0] if steady else 0,
+    }
+
+
+def soak_serve_table(report: dict[str, Any]) -> Table:
+    """Lay the run out for people."""
+    table = Table(title="soak over HTTP", title_justify="left")
+    table.add_column("")
+    table.add_column("", justify="right")
+    for row in report["rows"]:
+        memory = row["memory_bytes"]
+        steady = memory[len(memory) // 3 :]
+        for name, value in (
+            ("seconds", f"{row['case']['seconds']:,.0f}"),
+            ("workers", str(row["case"]["workers"])),
+            ("offered/s", f"{row['case']['offered_per_s']:,.0f}"),
+            ("requests", f"{row['requests']:,}"),
+            ("failed", f"{sum(row['failed'].values())} {row['failed'] or ''}"),
+            ("p50 / p99 / max ms", _milliseconds(row)),
+            ("edits, failed", f"{row['edits']:,}, {len(row['failed_edits'])}"),
+            ("reloads", str(row["reloads"])),
+            ("MB after a third", f"{steady[0] / 1e6:,.1f}"),
+            ("most MB later", f"{max(steady) / 1e6:,.1f}"),
+        ):
+            table.add_row(name, value)
+    return table
+
+
+def _milliseconds(row: dict[str, Any]) -> str:
+    return " / ".join(f"{row[name] * 1e3:.3g}" for name in ("median_s", "p99_s", "max_s"))

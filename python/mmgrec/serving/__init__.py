@@ -1,0 +1,1 @@
+"""HTTP serving: FastAPI over the native engine, micro-batches, live edits, hot reload."""

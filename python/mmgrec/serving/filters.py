@@ -1,0 +1,64 @@
+"""`/v1/filters`: named sets of items for `where`."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+
+from mmgrec.serving.access import check_token
+from mmgrec.serving.bodies import parse, read_body
+from mmgrec.serving.openapi import body_of, problems
+from mmgrec.serving.problems import Problem
+from mmgrec.serving.schemas import FilterNames, NamedFilter
+from mmgrec.serving.serving import Serving, serving_of
+from mmgrec_engine.engine import Engine
+from mmgrec_engine.errors import RequestError
+
+router = APIRouter(tags=["filters"])
+
+
+@router.get("/v1/filters", responses=problems(503))
+async def names(request: Request) -> FilterNames:
+    """List the names."""
+    return _names(serving_of(request))
+
+
+@router.put(
+    "/v1/filters/{name}",
+    openapi_extra=body_of(NamedFilter),
+    responses=problems(400, 401, 403, 408, 409, 413, 422, 503),
+)
+async def put(request: Request, name: str) -> FilterNames:
+    """Name a set of items, in place of one of this name; other workers see it in a moment."""
+    serving = serving_of(request)
+    check_token(request, serving.options.token)
+    serving.models.get()
+    asked = parse(NamedFilter, await read_body(request, serving.options.limits))
+
+    def change(engine: Engine) -> None:
+        engine.set_filter(name, asked.ids)
+        serving.filters.write(name, asked.ids)
+
+    await serving.models.edit(change)
+    return _names(serving)
+
+
+@router.delete("/v1/filters/{name}", responses=problems(401, 403, 404, 503))
+async def remove(request: Request, name: str) -> FilterNames:
+    """Forget a set."""
+    serving = serving_of(request)
+    check_token(request, serving.options.token)
+
+    def change(engine: Engine) -> None:
+        try:
+            engine.remove_filter(name)
+        except RequestError as error:
+            raise Problem(404, error.what, value=error.value, allowed=error.allowed) from None
+        serving.filters.remove(name)
+
+    await serving.models.edit(change)
+    return _names(serving)
+
+
+def _names(serving: Serving) -> FilterNames:
+    return FilterNames(filters=serving.models.get().engine.filter_names())
