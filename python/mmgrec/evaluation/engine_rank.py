@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
@@ -55,18 +56,23 @@ class EngineRank:
 
     def rank(self, user_rows: Rows, k: int) -> Rows:
         """Return ``[n, k]`` item rows, best first; -1 for none."""
+        return self.lists(user_rows, k)[0]
+
+    def lists(self, user_rows: Rows, k: int) -> tuple[Rows, NDArray[np.float32]]:
+        """Return what `rank` does, and the scores ``[n, k]``; -inf where there is no item."""
         # Histories of like length share a batch, so that little of it is padding.
         order = np.argsort(self.history.lengths[user_rows], kind="stable")
         top = np.full((len(user_rows), k), -1, np.int64)
+        scores = np.full(top.shape, -np.inf, np.float32)
         with Progress(console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task("recommending", total=len(user_rows))
             for begin in range(0, len(user_rows), BATCH):
                 part = order[begin : begin + BATCH]
-                top[part] = self._recommend(user_rows[part], k)
+                top[part], scores[part] = self._recommend(user_rows[part], k)
                 progress.advance(task, len(part))
-        return top
+        return top, scores
 
-    def _recommend(self, rows: Rows, k: int) -> Rows:
+    def _recommend(self, rows: Rows, k: int) -> tuple[Rows, NDArray[np.float32]]:
         found = self.engine.recommend(
             [self.item_ids[self.history.of(int(row))].tolist() for row in rows],
             users=self.user_ids[rows].tolist(),
@@ -77,4 +83,5 @@ class EngineRank:
         )
         self.asked += len(rows)
         self.certified += int(found.certified.sum())
-        return np.array([[self.row_of[i] for i in items] for items in found.items]).reshape(-1, k)
+        top = np.array([[self.row_of[i] for i in items] for items in found.items]).reshape(-1, k)
+        return top, found.scores

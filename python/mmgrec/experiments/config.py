@@ -25,7 +25,8 @@ class Variant(BaseModel):
     """One configuration of ours: a preset, and what differs from it.
 
     ``rows``: what of it stands in the table. "generative" is the recommender; "dense" ranks by the
-    dot products of its graph encoder, without Rec-IDs.
+    dot products of its graph encoder, without Rec-IDs; "reranked" orders the recommender's best 50
+    by a mix of both scores, whose share is chosen on validation.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -33,7 +34,9 @@ class Variant(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
     preset: str = "default"
     overrides: dict[str, Any] = {}
-    rows: list[Literal["generative", "dense"]] = Field(default=["generative"], min_length=1)
+    rows: list[Literal["generative", "dense", "reranked"]] = Field(
+        default=["generative"], min_length=1
+    )
 
     def train_config(self) -> TrainConfig:
         """Return the preset with the overrides; `ConfigError` names a field that does not fit."""

@@ -17,7 +17,7 @@ from mmgrec.experiments.bpr_mf import BprMf
 from mmgrec.experiments.config import ExperimentConfig, Variant
 from mmgrec.experiments.factors import Workplace
 from mmgrec.experiments.lightgcn import LightGcn, LightGcnSoftmax
-from mmgrec.experiments.ours import dense, generative
+from mmgrec.experiments.ours import dense, generative, reranked
 from mmgrec.experiments.tuned import tuned_settings
 from mmgrec.experiments.vbpr import Vbpr
 from mmgrec.training.pipeline import Run
@@ -85,20 +85,25 @@ def _ours(bench: Bench, variant: Variant, row: str, data: str) -> Method:
     settings = variant.train_config()
     width = bench.config.beam_width
     recipe: dict[str, Any] = {"train_config": settings.model_dump(mode="json"), "row": row}
-    if row == "generative":
+    if row != "dense":
         recipe["beam_width"] = width
 
     def fit(seed: int) -> tuple[Scorer, dict[str, Any]]:
         folder = bench.out / "runs" / f"{variant.name}-seed{seed}"
         run = Run(folder, bench.dataset, settings, variant.preset, seed, bench.device)
         report = Reporter(bench.console, run.work / "logs")
-        scorer = dense(run, report) if row == "dense" else generative(run, report, width)
-        return scorer, {"preset": variant.preset, "overrides": variant.overrides}
+        described = {"preset": variant.preset, "overrides": variant.overrides}
+        if row == "dense":
+            return dense(run, report), described
+        if row == "generative":
+            return generative(run, report, width), described
+        mixed = reranked(run, report, width)
+        return mixed, described | {"dense_share": mixed.share}
 
-    is_dense = row == "dense"
+    alone = row == "generative"
     return Method(
-        f"{variant.name}, dense" if is_dense else variant.name,
-        f"{variant.name}.dense" if is_dense else variant.name,
+        variant.name if alone else f"{variant.name}, {row}",
+        variant.name if alone else f"{variant.name}.{row}",
         "ours",
         tuple(bench.config.seeds),
         _fingerprint(data, recipe),

@@ -6,6 +6,7 @@ from mmgrec.data.dataset import Split
 from mmgrec.evaluation.baselines import Scorer
 from mmgrec.evaluation.engine_rank import EngineRank
 from mmgrec.experiments.factors import vector_scorer
+from mmgrec.experiments.reranked import Reranked
 from mmgrec.training.pipeline import Run, tokenize_run, train_run
 from mmgrec.training.reporter import Reporter
 from mmgrec_engine.engine import Engine
@@ -22,3 +23,15 @@ def dense(run: Run, report: Reporter) -> Scorer:
     tokens = tokenize_run(run, report)
     history = run.dataset.histories(Split.TRAIN)
     return vector_scorer(history, tokens.user_vectors, tokens.item_vectors)
+
+
+def reranked(run: Run, report: Reporter, beam_width: int) -> Reranked:
+    """Train what is missing of a run; rank by its engine's lists and its graph encoder together."""
+    train_run(run, report)
+    tokens = tokenize_run(run, report)
+    return Reranked(
+        EngineRank(Engine.load(run.folder), run.dataset, beam_width),
+        tokens.user_vectors.numpy(),
+        tokens.item_vectors.numpy(),
+        run.config.graph_training.score_scale,
+    ).tuned(run.dataset)
