@@ -334,8 +334,8 @@ function drawWalk() {
   const levels = state.walk.levels, orders = layOut(levels), depth = levels.length;
   const most = Math.max(1, ...levels.map((level) => level.prefixes.length));
   const room = $("tree").clientWidth || 800, narrow = room < 600;
-  const gap = narrow ? 16 : 64, last = narrow ? 138 : Math.min(420, room * 0.36);
-  const width = Math.max(narrow ? 70 : 110, Math.min(240, (room - ROOT - last - gap * depth - 4) / Math.max(1, depth - 1)));
+  const gap = narrow ? 16 : 64, width = narrow ? 46 : Math.min(190, Math.max(110, room / (depth + 2)));
+  const last = Math.max(narrow ? 160 : 240, room - ROOT - depth * gap - (depth - 1) * width - 2);
   const total = ROOT + depth * gap + (depth - 1) * width + last + 2, height = HEAD + most * ROW + 4;
   const svg = draw("svg", { width: total, height, viewBox: `0 0 ${total} ${height}`, role: "img" });
   svg.append(draw("title", {}, "The prefixes that the beam kept and dropped, level by level"));
@@ -347,7 +347,7 @@ function drawWalk() {
   levels.forEach((level, number) => {
     const x = ROOT + gap + number * (width + gap), isLast = number === depth - 1, wide = isLast ? last : width;
     const top = HEAD + ((most - level.prefixes.length) * ROW) / 2, here = new Map();
-    nodes.append(draw("text", { x, y: 14, class: "head" }, isLast ? "Items" : narrow ? `Token ${number + 1}` : `Token ${number + 1} of ${depth}`));
+    nodes.append(draw("text", { x, y: 14, class: "head" }, isLast ? "Items" : narrow ? `T${number + 1}` : `Token ${number + 1} of ${depth}`));
     const kept = level.survived.toLocaleString("en"), all = level.considered.toLocaleString("en");
     nodes.append(draw("text", { x, y: 31, class: "sub" }, narrow && !isLast ? `${kept}/${all}` : `${kept} of ${all} ${isLast ? "chosen" : "kept"}`));
     const best = level.prefixes.length ? Math.max(...level.prefixes.map((prefix) => prefix.score)) : 0;
@@ -378,7 +378,8 @@ function drawNode(prefix, { x, y, width, best, narrow, isLast, path, kind }) {
     draw("title", {}, `${path}: ${percent(prefix.score)}, ${below}${prefix.kept ? "" : ", dropped"}`),
     draw("rect", { x, y: y0, width, height: BOX, rx: 6, class: "box" }),
     draw("rect", { x: x + 1, y: y0 + 1, width: Math.max(6, (width - 2) * share), height: BOX - 2, rx: 5, class: "fill" }));
-  const right = narrow && isLast ? "" : percent(prefix.score), token = String(prefix.tokens.at(-1));
+  // A narrow token has room for itself alone; its bar says the rest.
+  const right = narrow && !isLast ? "" : percent(prefix.score), token = String(prefix.tokens.at(-1));
   const left = isLast ? nameOf(prefix.item || { id: path }) : narrow ? token : `${token}  ·  ${count(prefix.items, "item")}`;
   const room = width - 16 - right.length * 6.4;
   node.append(draw("text", { x: x + 8, y: y + 4 }, shorten(left, room)));
@@ -444,6 +445,9 @@ async function begin() {
     refresh();
     $("item").focus();
   });
+  const phone = matchMedia("(max-width: 760px)"), fold = () => { $("options").open = !phone.matches; };
+  phone.addEventListener("change", fold);
+  fold();
   let wide = innerWidth;
   addEventListener("resize", () => {
     if (innerWidth === wide) return;
