@@ -87,16 +87,20 @@ class NativeSearcher:
     def search(self, state: CatalogState, request: Request) -> SearchResult:
         """See `Searcher`."""
         if request.exact_limit is not None:
-            with named_errors("the native recommender"):
-                memory = self.recommender.encode(*self._histories(state, request), self.threads)
             return exact_search(
-                NativeExpander(self, state.catalog, state.nodes, memory, request.filters),
+                self.expander(state, request),
                 k=request.k,
                 beam_width=request.width,
                 max_prefixes=request.exact_limit,
             )
         with named_errors("the native recommender"):
             return SearchResult(*self.recommender.recommend(*self._beam_search(state, request)))
+
+    def expander(self, state: CatalogState, request: Request) -> NativeExpander:
+        """Encode the users of a request, for searches that step through prefixes themselves."""
+        with named_errors("the native recommender"):
+            memory = self.recommender.encode(*self._histories(state, request), self.threads)
+        return NativeExpander(self, state.catalog, state.nodes, memory, request.filters)
 
     def stages(
         self, state: CatalogState, request: Request

@@ -45,8 +45,11 @@ def serve(
         float, typer.Option(min=1, help="For requests under way, after SIGTERM.")
     ] = 30.0,
     access_log: Annotated[bool, typer.Option(help="One line of JSON per request.")] = True,
+    posters: Annotated[
+        Path | None, typer.Option(help="Folder of ITEM.jpg, .png or .webp for the page at /.")
+    ] = None,
 ) -> None:
-    """Serve a run over HTTP: recommendations, live edits, metrics; /docs describes it.
+    """Serve a run over HTTP: a page at /, recommendations, live edits, metrics; see /docs.
 
     SIGTERM drains, SIGHUP reloads the artifact, which also happens when it changes on disk.
     """
@@ -62,6 +65,8 @@ def serve(
     from mmgrec_engine.model_folder import KIND
 
     open_folder(run.resolve(), KIND)  # rather now than in a worker
+    if posters is not None and not posters.is_dir():
+        raise ConfigError("--posters is not a folder", value=posters)
     options = ServeOptions(
         run,
         host=host,
@@ -77,6 +82,7 @@ def serve(
         deadline_ms=deadline_ms,
         drain_seconds=drain_seconds,
         access_log=access_log,
+        posters=posters,
         limits=Limits(body_bytes=body_bytes, body_seconds=body_seconds),
     )
     listener = bind(host, port)

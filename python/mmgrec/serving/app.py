@@ -10,7 +10,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mmgrec.serving import filters, inference_protocol, items, operations, recommend
+from mmgrec.serving import (
+    filters,
+    inference_protocol,
+    items,
+    operations,
+    page_routes,
+    recommend,
+)
 from mmgrec.serving.metrics import Metrics
 from mmgrec.serving.middleware import Observed
 from mmgrec.serving.openapi import describe
@@ -26,6 +33,7 @@ ROUTERS = (
     filters.router,
     inference_protocol.router,
     operations.router,
+    page_routes.router,
 )
 
 

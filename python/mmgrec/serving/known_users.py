@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 
+import numpy as np
+import polars as pl
+
 from mmgrec.data.dataset import KIND, Dataset, Split
 from mmgrec.serving.problems import Problem
 from mmgrec_engine.artifact import folder_exists
@@ -30,6 +33,20 @@ class KnownUsers:
     def id_type(self) -> type:
         """Of user ids."""
         return str if self._ids is None else self._ids.type
+
+    def parse(self, text: str) -> Hashable:
+        """Read an id typed by a person; `RequestError` where it cannot be one."""
+        return text if self._ids is None else self._ids.parse(text)
+
+    def search(self, text: str, most: int) -> list[tuple[Hashable, int]]:
+        """Return users whose ids begin with a text, and the length of their histories."""
+        if self._ids is None:
+            return []
+        ids = pl.Series(self._ids.ids(np.arange(len(self._ids))).tolist()).cast(pl.String)
+        rows = ids.str.starts_with(text).arg_true().to_numpy()
+        # The id itself comes first, then short ones, so that 1 is found before 10 and 100.
+        rows = rows[np.argsort(ids[rows].str.len_chars(), kind="stable")][:most].astype(np.int64)
+        return [(self._ids.ids(row), len(self._histories.of(int(row)))) for row in rows]
 
     def histories(self, users: Sequence[Hashable]) -> list[list[Hashable]]:
         """Return the items of each user, oldest first.

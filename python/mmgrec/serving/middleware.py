@@ -51,6 +51,7 @@ class Observed:
                     *message.get("headers", ()),
                     (b"x-request-id", name.encode()),
                     (b"traceparent", span.header.encode()),
+                    (b"server-timing", _timing(figures, time.perf_counter() - begin)),
                 ]
             else:
                 answer["bytes"] += len(message.get("body", b""))
@@ -88,3 +89,10 @@ class Observed:
         if "mmgrec_problem" in scope:
             line["problem"] = scope["mmgrec_problem"]
         _LOG.info("request", extra=line)
+
+
+def _timing(figures: dict[str, Any], seconds: float) -> bytes:
+    """Say how long it took so far, for browsers and whoever else reads Server-Timing."""
+    parts = {name: figures.get(f"{name}_ms") for name in ("queue", "compute")}
+    parts["total"] = round(seconds * 1e3, 3)
+    return ", ".join(f"{name};dur={ms}" for name, ms in parts.items() if ms is not None).encode()

@@ -43,6 +43,7 @@ class Serving:
         self.filters = FilterStore(options.run.resolve() / "filters")
         self.models = Models(options, metrics, self.filters)
         self.draining = False
+        self.walking = asyncio.Semaphore(1)  # walks of the page, one at a time
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
