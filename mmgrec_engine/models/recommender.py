@@ -80,7 +80,8 @@ class Recommender(nn.Module):
         KeyError, RuntimeError
             One is missing, or has another shape.
         """
-        tensors = {name: torch.from_numpy(array) for name, array in state.items()}
+        # Copies: the arrays may be mapped from a file, read-only.
+        tensors = {name: torch.from_numpy(array.copy()) for name, array in state.items()}
         known = tensors["user_vectors"] if len(tensors["user_vectors"]) else None
         model = cls(config, level_sizes, tensors["item_vectors"], known)
         model.load_state_dict(tensors)
