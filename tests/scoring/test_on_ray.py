@@ -130,6 +130,7 @@ def test_the_scorer_is_a_function_for_ray_data(job: Job) -> None:
         Scorer,
         fn_constructor_args=(str(job.run), SETTINGS),
         concurrency=2,
+        num_cpus=0.5,  # whole ones would leave none to read with
         batch_size=250,
         batch_format="pyarrow",
     )
