@@ -90,6 +90,7 @@ def test_items_are_found_by_title_and_id(client: TestClient, run_folder: Path) -
 
     assert find("i07") == ["i07"]
     assert find("TITLE 7") == ["i07"]
+    assert find("title 3")[0] == "i03"
     assert set(find("tle 3")) == {"i03", *(f"i{n}" for n in range(30, 40))}
     assert find("no such title") == find(".*") == find("%") == []
     popularity = Engine.load(run_folder).items.sort("popularity", descending=True)["popularity"]

@@ -82,7 +82,7 @@ def settled(page: Any, act: Any) -> None:  # noqa: ANN401
     """Do something, and wait until the recommendations that follow from it are there."""
     with page.expect_response("**/v1/recommend"):
         act()
-    page.wait_for_selector("#results:not(.waiting)")
+    page.wait_for_selector("#results:not(.waiting)", state="attached")
 
 
 def choose_history(page: Any, *items: str) -> None:  # noqa: ANN401

@@ -46,7 +46,8 @@ class KnownUsers:
         rows = ids.str.starts_with(text).arg_true().to_numpy()
         # The id itself comes first, then short ones, so that 1 is found before 10 and 100.
         rows = rows[np.argsort(ids[rows].str.len_chars(), kind="stable")][:most].astype(np.int64)
-        return [(self._ids.ids(row), len(self._histories.of(int(row)))) for row in rows]
+        users = self._ids.ids(rows).tolist()
+        return [(user, len(self._histories.of(row))) for user, row in zip(users, rows, strict=True)]
 
     def histories(self, users: Sequence[Hashable]) -> list[list[Hashable]]:
         """Return the items of each user, oldest first.

@@ -37,7 +37,7 @@ def items(engine: Engine, text: str) -> tuple[list[Found], int]:
     ::
 
         fits: the text is in the title, whatever its case, or begins the id
-        order: the id itself, titles that begin with it, most interactions in training
+        order: the id or title itself, titles that begin with it, most interactions in training
     """
     table, text = engine.items, text[:LONGEST].strip().lower()
     title = title_column(table)
@@ -49,7 +49,12 @@ def items(engine: Engine, text: str) -> tuple[list[Found], int]:
         table.lazy()
         .with_row_index("row")
         .filter(pl.col("token_0").is_not_null() & fits)
-        .select("row", "popularity", whole=ids == text, begins=names.str.starts_with(text))
+        .select(
+            "row",
+            "popularity",
+            whole=(ids == text) | (names == text),
+            begins=names.str.starts_with(text),
+        )
         .sort(
             ["whole", "begins", "popularity"],
             descending=True,

@@ -366,7 +366,7 @@ function drawWalk() {
 }
 
 function shorten(text, room) {
-  const letters = [...text], most = Math.max(3, Math.floor(room / 6.4));
+  const letters = [...text], most = Math.max(3, Math.floor(room / 6.9));
   return letters.length <= most ? text : letters.slice(0, most - 1).join("").trimEnd() + "…";
 }
 
@@ -381,7 +381,7 @@ function drawNode(prefix, { x, y, width, best, narrow, isLast, path, kind }) {
   // A narrow token has room for itself alone; its bar says the rest.
   const right = narrow && !isLast ? "" : percent(prefix.score), token = String(prefix.tokens.at(-1));
   const left = isLast ? nameOf(prefix.item || { id: path }) : narrow ? token : `${token}  ·  ${count(prefix.items, "item")}`;
-  const room = width - 16 - right.length * 6.4;
+  const room = width - 16 - right.length * 7;
   node.append(draw("text", { x: x + 8, y: y + 4 }, shorten(left, room)));
   node.append(draw("text", { x: x + width - 8, y: y + 4, "text-anchor": "end", class: "sub" }, right));
   if (isLast && prefix.item) {
