@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from mmgrec_engine.live_items import LiveItems
 from mmgrec_engine.model_folder import ModelFolder, load_model_folder
 from mmgrec_engine.requests import (
     Ids,
+    Recommendations,
     check_counts,
     check_histories,
     check_ids,
@@ -28,23 +28,6 @@ from mmgrec_engine.requests import (
     request_filters,
 )
 from mmgrec_engine.searchers import choose_searcher
-
-
-@dataclass(frozen=True)
-class Recommendations:
-    """Recommended items of a batch, best first.
-
-    ``items`` ``[B, k]`` external ids as objects, None where fewer than k items are allowed.
-    ``scores`` ``[B, k]`` log-probabilities, -inf there. ``certified`` ``[B]``: provably the k best
-    of the whole catalogue. With ``exact`` only: ``expanded`` ``[B]`` prefixes that were decoded,
-    ``limit_hit`` ``[B]`` where the search gave up proving.
-    """
-
-    items: NDArray[np.object_]
-    scores: NDArray[np.float32]
-    certified: NDArray[np.bool_]
-    expanded: NDArray[np.int64] | None = None
-    limit_hit: NDArray[np.bool_] | None = None
 
 
 class Engine:

@@ -1,9 +1,10 @@
-"""What callers of an engine ask for, checked and turned into what a search takes."""
+"""What callers of an engine ask for, checked and turned into what a search takes; what they get."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,23 @@ from mmgrec_engine.errors import RequestError
 
 Ids = Sequence[Hashable]
 Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Recommendations:
+    """Recommended items of a batch, best first.
+
+    ``items`` ``[B, k]`` external ids as objects, None where fewer than k items are allowed.
+    ``scores`` ``[B, k]`` log-probabilities, -inf there. ``certified`` ``[B]``: provably the k best
+    of the whole catalogue. With ``exact`` only: ``expanded`` ``[B]`` prefixes that were decoded,
+    ``limit_hit`` ``[B]`` where the search gave up proving.
+    """
+
+    items: NDArray[np.object_]
+    scores: NDArray[np.float32]
+    certified: NDArray[np.bool_]
+    expanded: NDArray[np.int64] | None = None
+    limit_hit: NDArray[np.bool_] | None = None
 
 
 def check_counts(**counts: int) -> None:

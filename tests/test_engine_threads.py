@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from mmgrec_engine.engine import Engine, Recommendations
+from mmgrec_engine.engine import Engine
+from mmgrec_engine.requests import Recommendations
 
 ODD, EVEN = ["i03", "i07", "i11", "i15"], ["i02", "i06", "i10", "i14"]
 

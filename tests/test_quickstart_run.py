@@ -9,7 +9,8 @@ import pytest
 
 from mmgrec.data.dataset import Dataset
 from mmgrec.profiling.certificates import test_histories as histories_of
-from mmgrec_engine.engine import Engine, Recommendations
+from mmgrec_engine.engine import Engine
+from mmgrec_engine.requests import Recommendations
 
 RUN = Path(__file__).parents[1] / "runs" / "ml-100k"
 TOLERANCE = 1e-4

@@ -85,11 +85,16 @@ def test_a_table_needs_rows_and_a_file(tmp_path: Path) -> None:
 
 
 def test_the_ready_made_files_are_read() -> None:
-    files = sorted((Path(__file__).parents[2] / "docs" / "experiments").glob("*.toml"))
-    assert len(files) == 3
-    for file in files:
-        config = load_experiment(file)
-        assert config.data == Path("data") / file.stem
-        assert not config.test
+    folder = Path(__file__).parents[2] / "docs" / "experiments"
+    configs = {path.stem: load_experiment(path) for path in sorted(folder.glob("*.toml"))}
+    tables = {"amazon-beauty", "ml-100k", "tiktok"}
+    assert set(configs) == {*tables, "ablations", "ml-100k-cold", "tiktok-cold"}
+    for name in tables:
+        config = configs[name]
+        assert config.data == Path("data") / name
+        assert config.test
         assert {variant.preset for variant in config.ours} == {"default", "reference"}
         assert set(config.baselines) == set(CLOSED | TRAINED)
+    assert not configs["ablations"].test
+    assert {variant.preset for variant in configs["ablations"].ours} == {"default"}
+    assert all(configs[f"{name}-cold"].cold is not None for name in ("ml-100k", "tiktok"))

@@ -13,7 +13,8 @@ import tritonclient.http as triton
 
 from mmgrec.data.dataset import Dataset
 from mmgrec.training.pipeline import Run, train_run
-from mmgrec_engine.engine import Engine, Recommendations
+from mmgrec_engine.engine import Engine
+from mmgrec_engine.requests import Recommendations
 from serving_world import RealServer, copy_run, real_server
 from tests_shared import make_dataset, quiet_reporter, small_config
 

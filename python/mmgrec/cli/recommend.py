@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import polars as pl
     from rich.table import Table
 
-    from mmgrec_engine.engine import Engine, Recommendations
+    from mmgrec_engine.engine import Engine
+    from mmgrec_engine.requests import Recommendations
 
 
 def recommend(

@@ -16,8 +16,9 @@ from rich.table import Table
 
 from mmgrec.data.dataset import Dataset, Split
 from mmgrec.profiling.environment import machine
-from mmgrec_engine.engine import Engine, Recommendations
+from mmgrec_engine.engine import Engine
 from mmgrec_engine.errors import DataError
+from mmgrec_engine.requests import Recommendations
 
 K = 10
 WIDTHS = (10, 20, 50)

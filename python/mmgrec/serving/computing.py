@@ -8,9 +8,9 @@ from typing import Any
 
 from mmgrec.serving.batcher import Call, Job
 from mmgrec.serving.models import Models, Served
-from mmgrec_engine.engine import Engine, Recommendations
+from mmgrec_engine.engine import Engine
 from mmgrec_engine.errors import MMGRecError
-from mmgrec_engine.requests import check_histories
+from mmgrec_engine.requests import Recommendations, check_histories
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,11 @@ async def put(request: Request, name: str) -> FilterNames:
         engine.set_filter(name, asked.ids)
         serving.filters.write(name, asked.ids)
 
-    await serving.models.edit(change)
+    try:
+        await serving.models.edit(change)
+    except RequestError:
+        await serving.models.follow()  # another worker may have inserted the items just now
+        await serving.models.edit(change)
     return _names(serving)
 
 

@@ -118,27 +118,32 @@ def train_run(run: Run, report: Reporter) -> None:
             report=report,
             processes=run.processes,
         )
-    if not run.processes.first:
-        return
-    graph_users = config.recommender.user_vector == "graph"
-    popularity = np.bincount(history.item_rows, minlength=run.dataset.num_items)
-    folder = ModelFolder.of_model(
-        stage.model,
-        catalogue.trie,
-        _item_table(run.dataset, catalogue, order, popularity),
-        run.dataset.users["user"] if graph_users else None,
-    )
-    metrics = {
-        "validation_ndcg@20": progress.best_score if progress.best_epoch >= 0 else None,
-        "best_epoch": progress.best_epoch,
-        "epochs": progress.epoch,
-        "rec_ids": tokens.health.model_dump(),
-        "seconds": time.monotonic() - started,
-    }
+    if run.processes.first:
+        metrics = {
+            "validation_ndcg@20": progress.best_score if progress.best_epoch >= 0 else None,
+            "best_epoch": progress.best_epoch,
+            "epochs": progress.epoch,
+            "rec_ids": tokens.health.model_dump(),
+            "seconds": time.monotonic() - started,
+        }
+        popularity = np.bincount(history.item_rows, minlength=run.dataset.num_items)
+        items = _item_table(run.dataset, catalogue, order, popularity)
+        _save_artifact(run, stage, items, tokens, metrics)
+
+
+def _save_artifact(
+    run: Run,
+    stage: RecommenderStage,
+    items: pl.DataFrame,
+    tokens: Tokenized,
+    metrics: dict[str, Any],
+) -> None:
+    graph_users = run.config.recommender.user_vector == "graph"
+    users = run.dataset.users["user"] if graph_users else None
     run.dataset.without_features().save(run.folder / "dataset")
     save_model_folder(
         run.folder,
-        folder,
+        ModelFolder.of_model(stage.model, stage.catalogue.trie, items, users),
         quantizer=tokens.quantizer,
         features=tokens.features,
         tokenizer=tokenizer_config(run),
@@ -147,7 +152,7 @@ def train_run(run: Run, report: Reporter) -> None:
             "dataset": run.dataset.name,
             "preset": run.preset,
             "seed": run.seed,
-            "train_config": json.loads(config.model_dump_json()),
+            "train_config": json.loads(run.config.model_dump_json()),
             # From the run's folder, so that both can be moved together.
             "data": None if run.source is None else os.path.relpath(run.source, run.folder),
         },
