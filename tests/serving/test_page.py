@@ -44,6 +44,7 @@ def test_the_page_and_its_parts_come_with_a_strict_policy(client: TestClient) ->
         ("/", "text/html"),
         ("/page/page.css", "text/css"),
         ("/page/page.js", "text/javascript"),
+        ("/page/walk.js", "text/javascript"),
         ("/page/icon.svg", "image/svg+xml"),
     ):
         answer = client.get(path)
@@ -72,12 +73,16 @@ def test_posters_are_images_of_known_items_only(client: TestClient) -> None:
     ).is_success
 
 
-def test_without_a_folder_there_are_no_posters(run_folder: Path, tmp_path: Path) -> None:
+def test_posters_and_the_page_can_be_left_out(run_folder: Path, tmp_path: Path) -> None:
     with client_of(copy_run(run_folder, tmp_path / "run")) as client:
         assert not client.get("/v1/page").json()["posters"]
         answer = client.get("/posters/i01")
         assert answer.status_code == 404
         assert "--posters" in answer.json()["remedy"]
+    with client_of(tmp_path / "run", page=False) as client:
+        for path in ("/", "/v1/page", "/v1/page/users/u1"):
+            assert client.get(path).status_code == 404
+        assert client.post("/v1/recommend", json={"histories": [HISTORY]}).status_code == 200
     done = CliRunner().invoke(app, ["serve", str(run_folder), "--posters", str(tmp_path / "none")])
     assert isinstance(done.exception, ConfigError)
 

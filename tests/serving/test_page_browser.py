@@ -170,9 +170,11 @@ def test_what_is_refused_is_said_in_words(page: Any) -> None:  # noqa: ANN401
 
 
 def test_posters_are_shown_where_there_are_some(page: Any) -> None:  # noqa: ANN401
-    settled(page, lambda: page.fill("#k", "30"))
-    page.wait_for_selector(".card img")
+    settled(page, lambda: page.fill("#k", "20"))
+    loaded = "[...document.querySelectorAll('.card img')].every((image) => image.naturalWidth)"
+    page.wait_for_function(loaded)
     names = page.locator(".card:has(img) .title").all_inner_texts()
+    assert names
     assert all(int(name.split()[1]) % 2 == 0 for name in names)
     assert page.locator(".card:not(:has(img))").count() > 0
 

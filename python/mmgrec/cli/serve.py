@@ -45,6 +45,7 @@ def serve(
         float, typer.Option(min=1, help="For requests under way, after SIGTERM.")
     ] = 30.0,
     access_log: Annotated[bool, typer.Option(help="One line of JSON per request.")] = True,
+    page: Annotated[bool, typer.Option(help="The page at /, which shows histories.")] = True,
     posters: Annotated[
         Path | None, typer.Option(help="Folder of ITEM.jpg, .png or .webp for the page at /.")
     ] = None,
@@ -82,6 +83,7 @@ def serve(
         deadline_ms=deadline_ms,
         drain_seconds=drain_seconds,
         access_log=access_log,
+        page=page,
         posters=posters,
         limits=Limits(body_bytes=body_bytes, body_seconds=body_seconds),
     )

@@ -33,7 +33,6 @@ ROUTERS = (
     filters.router,
     inference_protocol.router,
     operations.router,
-    page_routes.router,
 )
 
 
@@ -67,6 +66,8 @@ def make_app(options: ServeOptions, worker: Worker, metrics: Metrics | None = No
     app.state.serving = serving
     for router in ROUTERS:
         app.include_router(router)
+    if options.page:
+        app.include_router(page_routes.router)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(MMGRecError, _engine_error)

@@ -32,7 +32,8 @@ class ServeOptions:
     call. ``batch_wait_ms``: how long a request may wait for company while nothing is computed.
     ``queued_users``: beyond them 429. ``deadline_ms``: of requests that name none. ``token``: None
     switches edits and reloads off. ``follow_seconds``: between two looks at the artifact, edits
-    and filters on disk. ``posters``: a folder of images ``ITEM.jpg`` (or png, webp) for the page.
+    and filters on disk. ``page``: the page at /, which shows users' histories to whoever asks.
+    ``posters``: a folder of images ``ITEM.jpg`` (or png, webp) for it.
     """
 
     run: Path
@@ -51,6 +52,7 @@ class ServeOptions:
     follow_seconds: float = 0.5
     max_connections: int = 1_000
     access_log: bool = True
+    page: bool = True
     posters: Path | None = None
     limits: Limits = field(default_factory=Limits)
 

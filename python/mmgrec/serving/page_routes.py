@@ -31,7 +31,7 @@ router = APIRouter(tags=["page"])
 
 ASSETS = {
     "page.css": "text/css",
-    "page.js": "text/javascript",
+    **dict.fromkeys(("common.js", "page.js", "suggestions.js", "walk.js"), "text/javascript"),
     "icon.svg": "image/svg+xml",
 }
 POSTERS = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
