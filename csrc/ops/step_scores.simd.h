@@ -85,8 +85,8 @@ inline void most_and_sum(const float* x, size_t count, float& most, float& sum) 
 // are read beyond the last one.
 void add_log_counts(const uint32_t* starts, size_t count, float* x) {
   for (size_t i = 0; i < count; i += W) {
-    const IVec leaves =
-        reinterpret_cast<IVec>(load(starts + i + 1)) - reinterpret_cast<IVec>(load(starts + i));
+    // Behind the last start lie any numbers; unsigned, their differences may wrap.
+    const IVec leaves = reinterpret_cast<IVec>(load(starts + i + 1) - load(starts + i));
     const Vec logs = log_of(__builtin_convertvector(leaves, Vec));
     if (i + W <= count) {
       store(x + i, load(x + i) + logs);

@@ -261,14 +261,15 @@ struct Step {
 
   double node_term(size_t at, const ChildRanges& child) const {
     const double base = child.base.empty() ? 0 : dot(at, child.base.lo);
-    if (!world.spec.node_sums) return base;
     const auto gone = world.gone.begin();
     const auto rank = [&](uint32_t leaf) { return std::count(gone, gone + leaf, true); };
     const Range lost{uint32_t(rank(child.base.lo)), uint32_t(rank(child.base.hi))};
     const auto leaves = [](Range range) { return double(range.hi) - range.lo; };
+    const double live = leaves(child.base) - leaves(lost) + leaves(child.added);
+    if (!world.spec.node_sums) return base + std::log(live);
     const double sum = base * leaves(child.base) + range_dot(at, added_sums, child.added) -
                        range_dot(at, removed_sums, lost);
-    return sum / (leaves(child.base) - leaves(lost) + leaves(child.added));
+    return sum / live + std::log(live);
   }
 
   double range_dot(size_t at, const std::vector<double>& sums, Range range) const {
