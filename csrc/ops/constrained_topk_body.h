@@ -191,11 +191,11 @@ class ConstrainedTopkBody {
         round.logits[lane] = kDeadScore;
         nodes[lane] = NodeTerms<Group>::kNoTerm;
         if (!round.more[lane]) return;
-        const bool exists = child.exists(step_.catalog.removed);
+        const uint32_t leaves = child.leaves(step_.catalog.removed);
+        const bool exists = leaves > 0;
         if (exists || every_token) round.logits[lane] = beam.logits[child.token];
         if (exists && beam.query != nullptr) {
           nodes[lane] = node_of(beam, child, status[lane]);
-          const uint32_t leaves = child.leaves(step_.catalog.removed);
           round.logits[lane] += std::log(static_cast<float>(leaves));
         }
       });

@@ -17,12 +17,7 @@ struct ChildRanges {
   Range base;
   Range added;
 
-  // Is any leaf left?
-  MMGREC_HOST_DEVICE bool exists(const RankSet& removed) const {
-    if (!added.empty()) return true;
-    return !base.empty() && removed.inside(base) < base.hi - base.lo;
-  }
-  // How many are left.
+  // How many leaves are left.
   MMGREC_HOST_DEVICE uint32_t leaves(const RankSet& removed) const {
     const uint32_t of_base = base.empty() ? 0 : base.hi - base.lo - removed.inside(base);
     return of_base + (added.hi - added.lo);
@@ -60,7 +55,7 @@ class ChildCursor {
     }
   }
 
-  // The lane's next child; it may have no leaf left (`exists` tells). False at the end.
+  // The lane's next child; it may have no leaf left (`leaves` tells). False at the end.
   MMGREC_HOST_DEVICE bool next(const BeamSegments& beam, ChildRanges& child) {
     return by_leaves_ ? next_run(beam, child) : next_token(beam, child);
   }

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mmgrec_engine.catalog.edited_items import checked_vectors
 from mmgrec_engine.errors import RequestError
+from mmgrec_engine.models.state_arrays import of_shape
 
 CLIP = 5.0
 """Standard deviations beyond which a feature is an outlier, not evidence."""
@@ -53,15 +54,15 @@ class FeatureMap:
             return
         self._statistics = {
             name: (
-                _of_shape(state, f"mean.{name}", (width,)),
-                _of_shape(state, f"std.{name}", (width,)),
+                of_shape(state, f"mean.{name}", (width,)),
+                of_shape(state, f"std.{name}", (width,)),
             )
             for name, width in modalities.items()
         }
         self._center = state["center"]
         shape = (sum(modalities.values()), len(self._center))
-        self._map = _of_shape(state, "map", shape)
-        self._length = _of_shape(state, "length", (1,))
+        self._map = of_shape(state, "map", shape)
+        self._length = of_shape(state, "length", (1,))
 
     def vectors(self, features: Features, present: Present | None, count: int) -> Vectors:
         """Return item vectors ``[n, D]`` of features.
@@ -130,10 +131,3 @@ def _mask(name: str, features: Features, present: Present | None, count: int) ->
             allowed=f"bool ({count},)",
         )
     return mask
-
-
-def _of_shape(state: Mapping[str, Vectors], name: str, shape: tuple[int, ...]) -> Vectors:
-    array = state[name]
-    if array.shape != shape:
-        raise ValueError(f"{name} has the shape {array.shape}, not {shape}")
-    return array

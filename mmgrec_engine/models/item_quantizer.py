@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mmgrec_engine import _native
 from mmgrec_engine.models.config import RQVAEConfig
+from mmgrec_engine.models.state_arrays import of_shape
 from mmgrec_engine.native_errors import named_errors
 from mmgrec_engine.settings import num_threads
 
@@ -43,10 +44,10 @@ class ItemQuantizer:
             latent = config.latent
             sizes = [(config.hidden, width), (latent, config.hidden)]
             for name, size in zip(("encoder.0", "encoder.2"), sizes, strict=True):
-                bias = _of_shape(state, f"{name}.bias", size[:1])
-                self._layers.append((_of_shape(state, f"{name}.weight", size), bias))
+                bias = of_shape(state, f"{name}.bias", size[:1])
+                self._layers.append((of_shape(state, f"{name}.weight", size), bias))
         shape = (config.semantic_levels, config.codebook_size, latent)
-        self._codebooks = _of_shape(state, "codebooks", shape)
+        self._codebooks = of_shape(state, "codebooks", shape)
 
     def codes(self, vectors: Vectors) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the semantic codes of item vectors ``[n, D]``, and what else the last could be.
@@ -82,10 +83,3 @@ class ItemQuantizer:
         hidden = np.maximum(vectors @ first.T + first_bias, 0)
         encoded: Vectors = hidden @ last.T + last_bias
         return encoded
-
-
-def _of_shape(state: Mapping[str, Vectors], name: str, shape: tuple[int, ...]) -> Vectors:
-    array = state[name]
-    if array.shape != shape:
-        raise ValueError(f"{name} has the shape {array.shape}, not {shape}")
-    return array

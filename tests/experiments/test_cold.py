@@ -102,7 +102,8 @@ def test_a_lost_row_is_made_again_without_inserting_twice(
 
 
 def test_what_does_not_go_with_new_items_is_refused(tmp_path: Path) -> None:
-    for wrong in ({"test": True}, {"baselines": ["popular"]}, {"cold": {"share": 1}}):
+    reranked = {"ours": [{"name": "small", "rows": ["reranked"]}]}
+    for wrong in ({"test": True}, {"baselines": ["popular"]}, {"cold": {"share": 1}}, reranked):
         with pytest.raises(ValidationError):
             ExperimentConfig.model_validate({"data": "x", "cold": {}, **wrong})
     make_dataset().without_features().save(tmp_path / "data")

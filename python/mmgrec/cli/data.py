@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mmgrec.cli.output import HUMAN, print_json, print_table
+from mmgrec.cli.runs import named_files
 from mmgrec_engine.errors import ConfigError
 
 data_app = typer.Typer(help="Obtain, import and describe data sets.", no_args_is_help=True)
@@ -97,7 +98,11 @@ def import_(
         on_duplicate=on_duplicate.value,
     )
     dataset = import_dataset(
-        table, name=out.name, modalities=_named_files(modality or []), items=items, options=options
+        table,
+        name=out.name,
+        modalities=named_files(modality or [], "modality"),
+        items=items,
+        options=options,
     )
     columns = [column.strip() for column in text.split(",")] if text else []
     dataset = add_features(dataset, columns, text_method, images)
@@ -119,15 +124,3 @@ def describe_(
         print_json(figures)
     else:
         print_table(describe_table(figures))
-
-
-def _named_files(pairs: list[str]) -> dict[str, Path]:
-    named = {}
-    for pair in pairs:
-        name, separator, path = pair.partition("=")
-        if not separator or not name or not path:
-            raise ConfigError("--modality is not NAME=FILE", value=pair)
-        if name in named:
-            raise ConfigError("--modality names one modality twice", value=name)
-        named[name] = Path(path)
-    return named

@@ -72,6 +72,19 @@ def prepare_run(
     return run, Reporter(HUMAN, run.work / "logs")
 
 
+def named_files(pairs: list[str], option: str) -> dict[str, Path]:
+    """Read the values NAME=FILE of a repeatable option, such as "modality"."""
+    named = {}
+    for pair in pairs:
+        name, separator, path = pair.partition("=")
+        if not separator or not name or not path:
+            raise ConfigError(f"--{option} is not NAME=FILE", value=pair)
+        if name in named:
+            raise ConfigError(f"--{option} names one {option} twice", value=name)
+        named[name] = Path(path)
+    return named
+
+
 def choose_device(name: str) -> str:
     """Resolve auto; refuse a GPU that is not there."""
     import torch

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmgrec.cli.output import HUMAN, print_json
-from mmgrec.cli.runs import JsonOption, RunArgument
+from mmgrec.cli.runs import JsonOption, RunArgument, named_files
 from mmgrec_engine.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def score(
         device=device,
         precision=precision,
         where=where,
-        filters=_named_files(filter or []),
+        filters=named_files(filter or [], "filter"),
         drop_unknown=drop_unknown,
     )
     job = Job(run, input, output, settings, rows_per_shard, batch_users, OnError(on_error.value))
@@ -118,15 +118,3 @@ def _summary(report: dict[str, Any], output: Path) -> str:
     if report["dropped"]:
         text += f"; {report['dropped']:,} unknown ids left out"
     return text
-
-
-def _named_files(pairs: list[str]) -> dict[str, Path]:
-    named = {}
-    for pair in pairs:
-        name, separator, path = pair.partition("=")
-        if not separator or not name or not path:
-            raise ConfigError("--filter is not NAME=FILE", value=pair)
-        if name in named:
-            raise ConfigError("--filter names one filter twice", value=name)
-        named[name] = Path(path)
-    return named

@@ -170,9 +170,7 @@ def _plan(
         for row in variant.rows:
             recipe = {"row": row, "train_config": settings, "beam_width": config.beam_width}
             fit = _ours(config, variant, row == "dense", out, console, device)
-            name = f"{variant.name}, dense" if row == "dense" else variant.name
-            slug = f"{variant.name}.dense" if row == "dense" else variant.name
-            methods.append(method(name, slug, "ours", recipe, fit))
+            methods.append(method(*variant.named(row), "ours", recipe, fit))
     return methods
 
 

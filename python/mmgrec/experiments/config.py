@@ -38,6 +38,12 @@ class Variant(BaseModel):
         default=["generative"], min_length=1
     )
 
+    def named(self, row: str) -> tuple[str, str]:
+        """Return what a row is called in the table, and in folders."""
+        if row == "generative":
+            return self.name, self.name
+        return f"{self.name}, {row}", f"{self.name}.{row}"
+
     def train_config(self) -> TrainConfig:
         """Return the preset with the overrides; `ConfigError` names a field that does not fit."""
         merged = _merge(preset(self.preset).model_dump(), self.overrides)
@@ -92,6 +98,8 @@ class ExperimentConfig(BaseModel):
             raise ValueError(
                 "'cold' has baselines and targets of its own: leave 'baselines' and 'test' out"
             )
+        if self.cold is not None and any("reranked" in variant.rows for variant in self.ours):
+            raise ValueError("'cold' has no rows \"reranked\"")
         if self.cold is not None and set(names) & set(COLD_ROWS):
             raise ValueError("two rows have one name")
         if not names and not self.baselines and self.cold is None:

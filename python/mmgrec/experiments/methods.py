@@ -100,10 +100,8 @@ def _ours(bench: Bench, variant: Variant, row: str, data: str) -> Method:
         mixed = reranked(run, report, width)
         return mixed, described | {"dense_share": mixed.share}
 
-    alone = row == "generative"
     return Method(
-        variant.name if alone else f"{variant.name}, {row}",
-        variant.name if alone else f"{variant.name}.{row}",
+        *variant.named(row),
         "ours",
         tuple(bench.config.seeds),
         _fingerprint(data, recipe),

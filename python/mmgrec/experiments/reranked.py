@@ -56,7 +56,7 @@ class Reranked:
     ) -> tuple[Rows, NDArray[np.float32], NDArray[np.float32]]:
         top, generated = self.engine.lists(rows, max(k, min(CANDIDATES, len(self.items))))
         dense = self.scale * (self.items[top] @ self.users[rows][:, :, None])[:, :, 0]
-        return top, generated, np.where(top >= 0, dense, -np.inf)
+        return top, generated, dense
 
     @staticmethod
     def _ordered(

@@ -94,9 +94,10 @@ class MaskedEncoder:
             if name in hidden
         }
         seen = replace(self.dataset, modalities={**self.dataset.modalities, **absent})
+        stage = GraphStage(seen, self.config.graph, self.config.graph_training)
         vectors = []
         for member in range(self.config.graph.members):
-            stage = GraphStage(seen, self.config.graph, self.config.graph_training, member=member)
+            stage = stage.another(member) if member > 0 else stage
             weights = best_weights(self._path / "training" / stage.name)
             stage.model.load_state_dict(weights, strict=False)
             vectors.append(stage.vectors())

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from mmgrec.serving.access import check_token
 from mmgrec.serving.bodies import parse, read_body
 from mmgrec.serving.openapi import body_of, problems
-from mmgrec.serving.problems import Problem
+from mmgrec.serving.problems import not_found
 from mmgrec.serving.schemas import FilterNames, NamedFilter
 from mmgrec.serving.serving import Serving, serving_of
 from mmgrec_engine.engine import Engine
@@ -57,7 +57,7 @@ async def remove(request: Request, name: str) -> FilterNames:
         try:
             engine.remove_filter(name)
         except RequestError as error:
-            raise Problem(404, error.what, value=error.value, allowed=error.allowed) from None
+            raise not_found(error) from None
         serving.filters.remove(name)
 
     await serving.models.edit(change)

@@ -12,7 +12,7 @@ from mmgrec.serving.access import check_token
 from mmgrec.serving.bodies import parse, read_body
 from mmgrec.serving.editor import passed_on
 from mmgrec.serving.openapi import body_of, problems
-from mmgrec.serving.problems import Problem
+from mmgrec.serving.problems import not_found
 from mmgrec.serving.schemas import DeleteItems, EditAnswer, InsertItems, Item
 from mmgrec.serving.serving import Serving, serving_of
 from mmgrec_engine.engine import Engine
@@ -30,7 +30,7 @@ async def show(request: Request, item: str) -> Item:
         ident = engine.item_ids.parse(item)
         row = int(engine.item_ids.rows([ident], "item")[0])
     except RequestError as error:
-        raise Problem(404, error.what, value=error.value, allowed=error.allowed) from None
+        raise not_found(error) from None
     values = engine.items.row(row, named=True)
     tokens = [values.pop(name) for name in list(values) if name.startswith("token_")]
     del values["item"]

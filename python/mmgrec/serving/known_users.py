@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from mmgrec.data.dataset import KIND, Dataset, Split
-from mmgrec.serving.problems import Problem
+from mmgrec.serving.problems import Problem, not_found
 from mmgrec_engine.artifact import folder_exists
 from mmgrec_engine.catalog.ids import IdTable
 from mmgrec_engine.errors import RequestError
@@ -64,11 +64,6 @@ class KnownUsers:
         try:
             rows = self._ids.rows(users, "users").tolist()
         except RequestError as error:
-            raise Problem(
-                404,
-                error.what,
-                value=error.value,
-                allowed=error.allowed,
-                remedy="send a history for users that the model was not trained on",
-            ) from None
+            remedy = "send a history for users that the model was not trained on"
+            raise not_found(error, remedy) from None
         return [self._items[self._histories.of(row)].to_list() for row in rows]

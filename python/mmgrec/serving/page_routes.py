@@ -19,7 +19,7 @@ from mmgrec.serving.bodies import parse, read_body
 from mmgrec.serving.models import Served
 from mmgrec.serving.openapi import body_of, problems
 from mmgrec.serving.page_search import Found
-from mmgrec.serving.problems import Problem
+from mmgrec.serving.problems import Problem, not_found
 from mmgrec.serving.schemas import Body, Id, Positive
 from mmgrec.serving.serving import Serving, serving_of
 from mmgrec.serving.walk import WalkLevel, walk_beams
@@ -134,7 +134,7 @@ async def poster(request: Request, item: str) -> Response:
         known = ids.parse(item)
         ids.rows([known], "item")
     except RequestError as error:
-        raise Problem(404, error.what, value=error.value, allowed=error.allowed) from None
+        raise not_found(error) from None
     name = str(known)
     for suffix, media in POSTERS.items():
         path = folder / f"{name}{suffix}"
@@ -184,7 +184,7 @@ async def history(request: Request, user: str) -> FoundItems:
     try:
         known = model.users.parse(user)
     except RequestError as error:
-        raise Problem(404, error.what, value=error.value, allowed=error.allowed) from None
+        raise not_found(error) from None
     ids = model.users.histories([known])[0]
     named = await asyncio.to_thread(page_search.named, model.engine, ids)
     return FoundItems(items=named, total=len(named))

@@ -47,6 +47,11 @@ class Problem(Exception):
         self.more = {"value": value, "allowed": allowed, "remedy": remedy}
 
 
+def not_found(error: MMGRecError, remedy: str | None = None) -> Problem:
+    """Return the 404 of an id or a name that nobody knows."""
+    return Problem(404, error.what, value=error.value, allowed=error.allowed, remedy=remedy)
+
+
 class ProblemDocument(BaseModel):
     """How every error is answered."""
 

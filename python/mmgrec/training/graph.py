@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from typing import Literal
 
 import numpy as np
@@ -61,8 +62,6 @@ class GraphStage:
         What to train and how.
     device : str
         Where the model trains. Edges and targets are drawn on the CPU.
-    member : int
-        Which of an ensemble; everything random depends on it.
     """
 
     def __init__(
@@ -71,29 +70,42 @@ class GraphStage:
         shape: GraphEncoderConfig,
         training: GraphTraining,
         device: str = "cpu",
-        member: int = 0,
     ) -> None:
-        self.name = "graph" if member == 0 else f"graph-{member + 1}"
-        self.training, self.device = training, device
+        self.name = "graph"
+        self.shape, self.training, self.device = shape, training, device
         self.features, self.present = modality_tensors(dataset, device)
         self.history = dataset.histories(Split.TRAIN)
         self.relevant = dataset.histories(Split.VALID)
         lengths = torch.from_numpy(self.history.lengths)
         self.user_rows = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
         self.item_rows = torch.from_numpy(self.history.item_rows.astype(np.int64))
-        sizes = (dataset.num_users, dataset.num_items)
-        widths = {name: values.shape[1] for name, values in self.features.items()}
-        self.model = GraphEncoder(shape, *sizes, widths).to(device)
-        if self.model.fusion is not None:
-            self.model.fusion.fit(self.features, self.present)
+        self.sizes = (dataset.num_users, dataset.num_items)
+        self.model = self._untrained()
         self.graph = Graph(
-            self.user_rows, self.item_rows, *sizes, normalise=shape.propagation == "lightgcn"
+            self.user_rows, self.item_rows, *self.sizes, normalise=shape.propagation == "lightgcn"
         )
         self.adjacency = self.graph.adjacency().to(device)
         self.similar: Tensor | None = None
         if shape.neighbours and self.model.fusion is not None:
             features, present = modality_tensors(dataset)
             self.similar = similar_items(features, present, shape.neighbours).to(device)
+
+    def another(self, member: int) -> GraphStage:
+        """Return the stage of an ensemble's next member: the same graph, an untrained encoder.
+
+        Everything random of it depends on its name, and its weights on torch's generator now.
+        """
+        stage = copy(self)
+        stage.name = f"graph-{member + 1}"
+        stage.model = self._untrained()
+        return stage
+
+    def _untrained(self) -> GraphEncoder:
+        widths = {name: values.shape[1] for name, values in self.features.items()}
+        model = GraphEncoder(self.shape, *self.sizes, widths).to(self.device)
+        if model.fusion is not None:
+            model.fusion.fit(self.features, self.present)
+        return model
 
     def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Tensor]:
         """Yield batch losses; edges are dropped afresh each epoch."""

@@ -142,10 +142,13 @@ def _train_encoders(
     dataset: Dataset, config: TrainConfig, work: Path, device: str, common: dict[str, Any]
 ) -> tuple[Tensor, Tensor]:
     """Train the members one after the other; return joint user and item vectors."""
+    epoch_generator(common["seed"], "initial graph weights", 0)
+    stage = GraphStage(dataset, config.graph, config.graph_training, device)
     vectors = []
     for member in range(config.graph.members):
-        epoch_generator(common["seed"], "initial graph weights", member)
-        stage = GraphStage(dataset, config.graph, config.graph_training, device, member)
+        if member > 0:
+            epoch_generator(common["seed"], "initial graph weights", member)
+            stage = stage.another(member)
         run_stage(stage, config.graph_training.loop, folder=work / stage.name, **common)
         vectors.append(stage.vectors())
     return join_members(*zip(*vectors, strict=True))
