@@ -47,6 +47,8 @@ class GraphEncoderConfig(BaseModel):
     """Items with the most similar features whose vectors are added to an item's own, by half."""
     members: int = Field(default=1, ge=1, le=16)
     """Encoders, alike but for their seeds, whose averaged scores the vectors reproduce."""
+    item_ridge: bool = False
+    """Blend in an item-item ridge regression at a share that validation chooses."""
 
 
 class RQVAEConfig(BaseModel):

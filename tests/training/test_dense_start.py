@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from mmgrec.data.histories import Histories
-from mmgrec.training.dense_start import start_dense, user_map
+from mmgrec.training.dense_start import SOFTNESS, soften_start, start_dense, user_map
 from mmgrec_engine.models.catalog_softmax import CatalogSoftmax
 from mmgrec_engine.models.config import RecommenderConfig
 from mmgrec_engine.models.recommender import Recommender
@@ -68,3 +68,28 @@ def test_groups_of_equal_items_count_as_many() -> None:
         memory, torch.arange(6)[None], torch.ones(1, 6, dtype=torch.bool), softmax
     )
     torch.testing.assert_close(found.exp(), torch.full((6,), 1 / 6), atol=1e-5, rtol=1e-4)
+
+
+def softness(model: Recommender) -> list[float]:
+    return [float(query.weight[0, 0]) for query in model.head.query_user]
+
+
+def started() -> Recommender:
+    config = RecommenderConfig(width=8, heads=2, head_width=4, feed_forward=8)
+    model = Recommender(config, [4, 4], torch.randn(16, WIDTH))
+    for query in model.head.query_user:
+        torch.nn.init.eye_(query.weight)
+    return model.requires_grad_(False)
+
+
+def test_the_softness_that_ranks_best_is_taken() -> None:
+    model = started()
+    wanted = SOFTNESS[2]
+    soften_start(model, lambda m: -abs(softness(m)[0] - wanted))
+    np.testing.assert_allclose(softness(model), wanted, rtol=1e-6)
+
+
+def test_without_validation_the_start_is_as_sharp_as_the_encoder() -> None:
+    model = started()
+    soften_start(model, lambda _: None)
+    np.testing.assert_allclose(softness(model), 1.0, rtol=1e-6)

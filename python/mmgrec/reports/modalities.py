@@ -28,6 +28,8 @@ from mmgrec_engine.writers import read_tensors
 Vectors = NDArray[np.float32]
 SAME = 1e-3
 """Largest difference between a run's item vectors and those made of the same data again."""
+MOST_REST = 0.8
+"""Share of the item vectors' deviation that an item-item ridge regression may have added."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class MaskedEncoder:
 
     ::
 
-        joint vectors = [vectors of all members] P      P by least squares onto the run's own
+        joint vectors = [vectors of all members] P + rest    P by least squares onto the run's own
+        rest          = what an item-item ridge regression added; it knows no features
 
     Parameters
     ----------
@@ -76,15 +79,15 @@ class MaskedEncoder:
         row_of = {item: row for row, item in enumerate(dataset.items["item"])}
         leaves = [row_of.get(item, -1) for item in folder.items["item"]]
         self.row_of_leaf = np.array(leaves, np.int64)
-        self._projections: tuple[Tensor, Tensor] | None = None
+        self._joins: tuple[_Join, _Join] | None = None
         self._check(folder)
 
     def without(self, hidden: list[str]) -> Masked:
         """Make all vectors with these modalities absent from every item."""
-        assert self._projections is not None  # _check has set them
-        users, items = self._members(hidden)
-        to_users, to_items = self._projections
-        return Masked((users @ to_users).numpy(), (items @ to_items).numpy())
+        assert self._joins is not None  # _check has set them
+        members = self._members(hidden)
+        users, items = (join.vectors(x) for join, x in zip(self._joins, members, strict=True))
+        return Masked(users.numpy(), items.numpy())
 
     def _members(self, hidden: list[str]) -> tuple[Tensor, Tensor]:
         """Return user and item vectors of all members, side by side."""
@@ -119,14 +122,33 @@ class MaskedEncoder:
             raise wrong from None
         if len(members[0]) != len(joint["users"]):
             raise wrong
-        to_users, to_items = (
-            projection([x], joint[name])
-            for x, name in zip(members, ("users", "items"), strict=True)
+        users, items = (
+            _Join.onto(joint[name], x) for x, name in zip(members, ("users", "items"), strict=True)
         )
-        self._projections = to_users, to_items
-        made = (members[1] @ to_items).numpy()[self.row_of_leaf]
-        if np.abs(made - folder.weights["item_vectors"]).max() > SAME:
+        self._joins = users, items
+        in_leaf_order = torch.from_numpy(self.row_of_leaf)
+        own = torch.from_numpy(np.array(folder.weights["item_vectors"]))
+        if (joint["items"][in_leaf_order] - own).abs().max() > SAME:
             raise wrong
+        most = MOST_REST if self.config.graph.item_ridge else 0.0
+        if items.rest.square().mean().sqrt() > SAME + most * joint["items"].std():
+            raise wrong
+
+
+@dataclass(frozen=True)
+class _Join:
+    """How members' vectors become joint ones."""
+
+    projection: Tensor
+    rest: Tensor
+
+    @classmethod
+    def onto(cls, joint: Tensor, members: Tensor) -> _Join:
+        found = projection([members], joint)
+        return cls(found, joint - members @ found)
+
+    def vectors(self, members: Tensor) -> Tensor:
+        return members @ self.projection + self.rest
 
 
 def find_encoder(folder: ModelFolder, data: Path | None) -> tuple[MaskedEncoder | None, str]:

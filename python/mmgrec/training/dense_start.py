@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -9,6 +12,8 @@ from torch import Tensor, nn
 from mmgrec.data.histories import Histories
 from mmgrec_engine.models.recommender import Recommender
 
+SOFTNESS = (1.0, 0.6, 0.4)
+"""Shares of the encoder's inverse temperature that are tried."""
 MOST_ITEMS = 50
 """Items up to which a user counts in proportion; longer histories would drown all others."""
 
@@ -52,22 +57,61 @@ def start_dense(model: Recommender, history: Histories, user_vectors: Tensor, sc
         nn.init.eye_(query.weight).mul_(scale)  # type: ignore[arg-type]
 
 
+@torch.no_grad()
+def soften_start(model: Recommender, validate: Callable[[Recommender], float | None]) -> None:
+    """Scale P_t of a model that `start_dense` has set by whatever share ranks best.
+
+    A node's logit leaves out how much its items differ: log sum exp is log n + mean + variance / 2
+    + ... of q . v, and the variance is of second order in the length of q. A softer q ranks items
+    alike and makes these terms matter less, until beams no longer find the best prefixes.
+
+    Parameters
+    ----------
+    model : Recommender
+        On the CPU.
+    validate : callable
+        The score of a model; None where nothing can be chosen.
+    """
+    weights = [query.weight for query in model.head.query_user]
+    best: tuple[float, float] | None = None
+    tried = 1.0
+    for share in SOFTNESS:
+        _scale(weights, share / tried)
+        tried = share
+        score = validate(model)
+        if score is not None and (best is None or score > best[0]):
+            best = score, share
+    _scale(weights, (best[1] if best else 1.0) / tried)
+
+
+def _scale(weights: Sequence[Any], factor: float) -> None:
+    for weight in weights:
+        weight.mul_(factor)
+
+
 def user_map(
     item_vectors: Tensor, history: Histories, user_vectors: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return U ``[D, D]`` and b ``[D]`` from means of item vectors to user vectors."""
     lengths = torch.from_numpy(history.lengths)
-    owner = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
-    items = torch.from_numpy(history.item_rows.astype(np.int64))
-    sums = torch.zeros(len(lengths), item_vectors.shape[1], dtype=torch.float64)
-    sums.index_add_(0, owner, item_vectors[items].double())
+    means = history_means(item_vectors, history)
     known = lengths > 0
     count = lengths[known, None].double()
     ones = torch.ones(len(count), 1, dtype=torch.float64)
-    inputs = torch.cat([sums[known] / count, ones], 1)
+    inputs = torch.cat([means[known], ones], 1)
     weight = count.clamp_max(MOST_ITEMS)
     ridge = 1e-2 * torch.eye(inputs.shape[1], dtype=torch.float64)
     solved = torch.linalg.solve(
         inputs.T @ (weight * inputs) + ridge, inputs.T @ (weight * user_vectors[known].double())
     ).float()
     return solved[:-1].T, solved[-1]
+
+
+def history_means(item_vectors: Tensor, history: Histories) -> Tensor:
+    """Return the means of item vectors per user ``[U, D]``, in double; 0 for no items."""
+    lengths = torch.from_numpy(history.lengths)
+    owner = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+    items = torch.from_numpy(history.item_rows.astype(np.int64))
+    sums = torch.zeros(len(lengths), item_vectors.shape[1], dtype=torch.float64)
+    sums.index_add_(0, owner, item_vectors[items].double())
+    return sums / lengths.clamp_min(1)[:, None]

@@ -33,9 +33,18 @@ def join_members(users: Sequence[Tensor], items: Sequence[Tensor]) -> tuple[Tens
     """
     if len(items) == 1:
         return users[0], items[0]
-    width = items[0].shape[1]
+    return truncated([x / len(users) for x in users], items, items[0].shape[1])
+
+
+def truncated(
+    users: Sequence[Tensor], items: Sequence[Tensor], width: int
+) -> tuple[Tensor, Tensor]:
+    """Return vectors of a width for the sum of the parts' dot products, by truncated SVD.
+
+    Items have length 1 in the mean. The matrix of all scores is never made.
+    """
     (qu, ru), (qv, rv) = (torch.linalg.qr(torch.cat(list(x), 1).double()) for x in (users, items))
-    left, size, right = torch.linalg.svd(ru @ rv.T / len(items), full_matrices=False)
+    left, size, right = torch.linalg.svd(ru @ rv.T, full_matrices=False)
     root = size[:width].sqrt()
     joint_users = _of_width(qu @ (left[:, :width] * root), width)
     joint_items = _of_width(qv @ (right[:width].T * root), width)

@@ -16,6 +16,7 @@ from mmgrec.data.dataset import Dataset, Split
 from mmgrec.data.histories import Histories
 from mmgrec.training.loop import LoopConfig
 from mmgrec.training.similar_items import similar_items
+from mmgrec.training.softmax_loss import weighted_log_sum_exp
 from mmgrec.training.validation import ndcg_at, spread
 from mmgrec_engine.models.config import GraphEncoderConfig
 from mmgrec_engine.models.graph_encoder import Graph, GraphEncoder
@@ -149,15 +150,15 @@ class GraphStage:
         order = torch.randperm(len(lengths), generator=generator)
         for rows in torch.split(order[lengths[order] > 0], self.training.batch_users):
             users, items = self._encode(adjacency)
-            cosine = F.normalize(users[rows], dim=1) @ F.normalize(items, dim=1).T
-            logits = cosine / self.training.temperature
+            users, items = F.normalize(users[rows], dim=1), F.normalize(items, dim=1)
             # All interactions of a user share one log-sum-exp, so a user costs one row of logits.
             count = lengths[rows]
             owner = torch.repeat_interleave(torch.arange(len(rows)), count)
             within = torch.arange(len(owner)) - (count.cumsum(0) - count)[owner]
             positive = self.item_rows[offsets[rows][owner] + within]
-            spread_out = (count.to(self.device) * logits.logsumexp(1)).sum()
-            total = spread_out - logits[owner, positive].sum()
+            scale = 1 / self.training.temperature
+            spread_out = weighted_log_sum_exp(users, items, count.to(users), scale)
+            total = spread_out - scale * (users[owner] * items[positive]).sum()
             yield total / len(owner)
 
     def _bpr_batches(self, adjacency: Tensor, generator: torch.Generator) -> Iterator[Tensor]:

@@ -64,7 +64,13 @@ def field_error(error: ValidationError, what: str) -> ConfigError:
 
 _DEFAULT = TrainConfig(
     graph=GraphEncoderConfig(
-        width=64, layers=2, propagation="lightgcn", free_share=0.5, neighbours=10, members=4
+        width=64,
+        layers=2,
+        propagation="lightgcn",
+        free_share=0.5,
+        neighbours=10,
+        members=4,
+        item_ridge=True,
     ),
     graph_training=GraphTraining(
         loop=LoopConfig(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mmgrec.data.histories import Histories
 from mmgrec.training.beam_validation import BeamValidation
-from mmgrec.training.dense_start import start_dense
+from mmgrec.training.dense_start import soften_start, start_dense
 from mmgrec.training.distributed import ALONE, Processes, weighted
 from mmgrec.training.loop import LoopConfig
 from mmgrec.training.splitting import Batch, SplitLimits, batches_of, split_epoch
@@ -114,6 +114,8 @@ class RecommenderStage:
             users = torch.from_numpy(catalogue.user_vectors)
             start_dense(self.model, history, users, catalogue.score_scale)
         self.validation = BeamValidation(catalogue.trie, nodes, history, relevant)
+        if shape.node_vectors:
+            soften_start(self.model.eval(), self.validation.score)
         self.model.to(device)
         self.model.use_backend(choose("relation_attention", device=device, training=True))
         self._log_prob = processes.parallel(_LogProb(self.model))

@@ -15,6 +15,7 @@ from torch import Tensor
 from mmgrec.data.dataset import Dataset, Split
 from mmgrec.training.ensemble import join_members
 from mmgrec.training.graph import GraphStage
+from mmgrec.training.item_ridge import CANDIDATES, Judge, join_item_ridge
 from mmgrec.training.loop import epoch_generator, run_stage
 from mmgrec.training.new_items import fit_new_items
 from mmgrec.training.presets import TrainConfig
@@ -22,9 +23,11 @@ from mmgrec.training.quantizer import QuantizerStage
 from mmgrec.training.reporter import Reporter
 from mmgrec_engine.artifact import folder_exists, open_folder, write_folder
 from mmgrec_engine.errors import ArtifactError
-from mmgrec_engine.ops.rq_assign import Assignment
+from mmgrec_engine.ops.backends import choose
+from mmgrec_engine.ops.rq_assign import Assignment, rq_assign
 from mmgrec_engine.rec_ids.collisions import popularity_tokens
 from mmgrec_engine.rec_ids.health import RecIdHealth, rec_id_health
+from mmgrec_engine.rec_ids.kmeans import residual_kmeans
 from mmgrec_engine.writers import (
     read_arrays,
     read_tensors,
@@ -69,7 +72,7 @@ def tokenize(
 
     ::
 
-        vectors = train the graph encoders; join their vectors
+        vectors = train the graph encoders; join their vectors, and an item-item ridge regression
         codes   = residual quantiser of the item vectors
         rec_id  = (codes, rank by popularity among items with the same codes)
 
@@ -94,8 +97,9 @@ def tokenize(
         return load_tokenized(folder, fingerprint)
     report.say(f"Tokenising {dataset.num_items:,} items")
     common: dict[str, Any] = {"fingerprint": fingerprint, "seed": seed, "report": report}
-    users, items = _train_encoders(dataset, config, work, device, common)
     train = dataset.histories(Split.TRAIN)
+    members = _train_encoders(dataset, config, work, device, common)
+    users, items = _join(dataset, config, members, common)
     features = fit_new_items(dataset.modalities, train, (users, items), seed)
     epoch_generator(seed, "initial quantizer weights", 0)
     quantizer = QuantizerStage(items, config.quantizer, config.quantizer_training, seed, device)
@@ -140,8 +144,8 @@ def load_tokenized(folder: Path, fingerprint: str) -> Tokenized:
 
 def _train_encoders(
     dataset: Dataset, config: TrainConfig, work: Path, device: str, common: dict[str, Any]
-) -> tuple[Tensor, Tensor]:
-    """Train the members one after the other; return joint user and item vectors."""
+) -> list[tuple[Tensor, Tensor]]:
+    """Train the members one after the other; return user and item vectors of each."""
     epoch_generator(common["seed"], "initial graph weights", 0)
     stage = GraphStage(dataset, config.graph, config.graph_training, device)
     vectors = []
@@ -151,7 +155,31 @@ def _train_encoders(
             stage = stage.another(member)
         run_stage(stage, config.graph_training.loop, folder=work / stage.name, **common)
         vectors.append(stage.vectors())
-    return join_members(*zip(*vectors, strict=True))
+    return vectors
+
+
+def _join(
+    dataset: Dataset,
+    config: TrainConfig,
+    members: list[tuple[Tensor, Tensor]],
+    common: dict[str, Any],
+) -> tuple[Tensor, Tensor]:
+    """Return joint user and item vectors of the members, and of the item-item ridge regression."""
+    users, items = join_members(*zip(*members, strict=True))
+    if not config.graph.item_ridge:
+        return users, items
+    seed, shape = common["seed"], config.quantizer
+
+    def codes_of(vectors: Tensor) -> NDArray[np.integer[Any]]:
+        size = shape.semantic_levels, shape.codebook_size
+        codebooks = residual_kmeans(vectors, *size, seed=seed, backend=choose("rq_assign"))
+        return rq_assign(vectors, codebooks).codes.numpy()
+
+    train, valid = dataset.histories(Split.TRAIN), dataset.histories(Split.VALID)
+    judge = Judge(train, valid, codes_of, config.graph_training.score_scale)
+    with common["report"].counter("item ridge", CANDIDATES) as advance:
+        users, items, _ = join_item_ridge(users, items, judge, seed, advance)
+    return users, items
 
 
 @torch.no_grad()

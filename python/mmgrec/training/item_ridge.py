@@ -1,0 +1,163 @@
+"""The item-item ridge regression as one more member of the ensemble of graph encoders.
+
+Shapes: U users, N items, D width of the vectors, R rank kept of the regression's scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from torch import Tensor
+
+from mmgrec.data.histories import Histories
+from mmgrec.evaluation.baselines.base import interaction_matrix
+from mmgrec.evaluation.baselines.ease import MAX_ITEMS, ease_weights
+from mmgrec.training.dense_start import SOFTNESS, history_means, user_map
+from mmgrec.training.ensemble import truncated
+from mmgrec.training.start_ranking import start_log_probs
+from mmgrec.training.validation import dense_ndcg, ranked_ndcg, spread
+
+STRENGTHS = (50.0, 250.0)
+SHARES = (0.1, 0.2, 0.4, 0.8)
+"""Standard deviations of the regression's scores that are added to one of the encoders'."""
+CANDIDATES = len(STRENGTHS) * len(SHARES)
+TREE_USERS = 2048
+RANK = 256
+PASSES = 2
+
+
+@dataclass(frozen=True)
+class RidgeChoice:
+    """What validation chose: ``strength`` and ``share`` are 0 where the encoders alone were best.
+
+    ``alone``, ``chosen``: NDCG@20 on validation without and with it, see `Judge`.
+    """
+
+    strength: float
+    share: float
+    alone: float
+    chosen: float
+
+
+@dataclass(frozen=True)
+class Judge:
+    """How well vectors rank validation items.
+
+    ::
+
+        mean of the NDCG@20 of  users items^T
+                            and the untrained recommender: mapped histories, through a tree of codes
+
+    ``codes_of``: vectors to semantic tokens ``[N, L]``; ``scale``: inverse temperature.
+    """
+
+    history: Histories
+    relevant: Histories
+    codes_of: Callable[[Tensor], NDArray[np.integer]]
+    scale: float
+
+    def __call__(self, users: Tensor, items: Tensor) -> float:
+        """Return the score; 0 without validation items."""
+        dense = dense_ndcg(users, items, self.history, self.relevant)
+        if dense is None:
+            return 0.0
+        weight, bias = user_map(items, self.history, users)
+        mapped = history_means(items, self.history).float() @ weight.T + bias
+        rows = spread(np.flatnonzero(self.relevant.lengths), TREE_USERS)
+        queries = self.scale * mapped[torch.from_numpy(rows)]
+        codes = self.codes_of(items)
+        softened = (start_log_probs(queries * s, items, codes) for s in SOFTNESS)
+        tree = max(ranked_ndcg(x, self.history, self.relevant, rows) for x in softened)
+        return (dense + tree) / 2
+
+
+@torch.no_grad()
+def join_item_ridge(
+    users: Tensor,
+    items: Tensor,
+    judge: Judge,
+    seed: int,
+    advance: Callable[[int], None] = lambda _: None,
+) -> tuple[Tensor, Tensor, RidgeChoice]:
+    """Blend the scores of an item-item ridge regression (EASE) into vectors.
+
+    ::
+
+        B    = argmin |X - X B|^2 + strength |B|^2,  diag B = 0     X: training interactions
+        E    = X B, a user's row divided by the root of the number of items ~ P Q^T   rank R
+        S    = U V^T + share std(U V^T) / std(E) P Q^T ~ users items^T    truncated SVD, width D
+        strength and share: whatever ranks validation items best; share 0 leaves the vectors alone;
+        larger shares are tried as long as they are no worse than the one before
+
+    The regression's weights are squeezed through no dimension and never see an item explain itself;
+    graph encoders generalise. Their mistakes differ. Undivided, users with many items would be
+    ranked by the regression alone, and no map of a history's mean could tell how many they are.
+
+    Parameters
+    ----------
+    users, items : Tensor
+        A row of width D per user, a row per item.
+    judge : Judge
+        Of vectors. Without validation items nothing can be chosen, and the vectors stay.
+    seed : int
+        Of the randomised SVD.
+    advance : callable
+        Told after every candidate.
+
+    Returns
+    -------
+    users, items, choice
+
+    Notes
+    -----
+    A dense matrix of items by items is needed: up to 20,000 items. Larger catalogues keep the
+    encoders' vectors.
+    """
+    best, score = (users, items), judge(users, items)
+    choice = RidgeChoice(0.0, 0.0, score, score)
+    if not judge.relevant.lengths.any() or len(items) > MAX_ITEMS:
+        return *best, choice
+    interactions = interaction_matrix(judge.history, len(items)).astype(np.float32)
+    for strength in STRENGTHS:
+        gram = (interactions.T @ interactions).toarray().astype(np.float64)
+        left, right = _low_rank(interactions, ease_weights(gram, strength), seed)
+        left /= torch.from_numpy(judge.history.lengths).clamp_min(1).sqrt()[:, None]
+        scale = _spread(users, items) / _spread(left, right)
+        before = choice.alone
+        for tried, share in enumerate(SHARES):
+            blend = truncated([users, left * (share * scale)], [items, right], items.shape[1])
+            score = judge(*blend)
+            advance(1)
+            if score > choice.chosen:
+                best, choice = blend, RidgeChoice(strength, share, choice.alone, score)
+            if score < before:
+                advance(len(SHARES) - tried - 1)
+                break
+            before = score
+    return *best, choice
+
+
+def _low_rank(interactions: csr_matrix, weights: np.ndarray, seed: int) -> tuple[Tensor, Tensor]:
+    """Return P ``[U, R]``, Q ``[N, R]``: X B by randomised subspace iteration (Halko et al.)."""
+    b = weights.astype(np.float32)
+    rank = min(RANK, *interactions.shape)
+    basis = np.random.default_rng(seed).standard_normal((b.shape[1], rank), np.float32)
+    for _ in range(PASSES):
+        tall = np.linalg.qr(interactions @ (b @ basis))[0]
+        basis = np.linalg.qr(b.T @ (interactions.T @ tall))[0]
+    tall = np.linalg.qr(interactions @ (b @ basis))[0]
+    wide = b.T @ (interactions.T @ tall)
+    return torch.from_numpy(tall), torch.from_numpy(wide)
+
+
+def _spread(users: Tensor, items: Tensor) -> float:
+    """Return the standard deviation over all pairs of users items^T, which is never made."""
+    mean = users.double().mean(0) @ items.double().mean(0)
+    square = ((users.double().T @ users.double()) * (items.double().T @ items.double())).sum()
+    variance = square / (len(users) * len(items)) - mean**2
+    return float(variance.clamp_min(1e-12).sqrt())
