@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mmgrec.data.dataset import Dataset, Split
+from mmgrec.training.distributed import ALONE, Processes
 from mmgrec.training.ensemble import join_members
-from mmgrec.training.graph import GraphStage
 from mmgrec.training.loop import epoch_generator, run_stage
+from mmgrec.training.members import train_members
 from mmgrec.training.new_items import fit_new_items
 from mmgrec.training.presets import TrainConfig
 from mmgrec.training.quantizer import QuantizerStage
@@ -64,6 +65,7 @@ def tokenize(
     seed: int,
     report: Reporter,
     device: str = "cpu",
+    processes: Processes = ALONE,
 ) -> Tokenized:
     """Give every item a Rec-ID, or read the Rec-IDs that an earlier call left in ``folder``.
 
@@ -89,12 +91,14 @@ def tokenize(
         Progress.
     device : str
         Where the models train.
+    processes : Processes
+        That train the encoders; the others call `train_members`.
     """
     if folder_exists(folder, KIND):
         return load_tokenized(folder, fingerprint)
     report.say(f"Tokenising {dataset.num_items:,} items")
     common: dict[str, Any] = {"fingerprint": fingerprint, "seed": seed, "report": report}
-    users, items = _train_encoders(dataset, config, work, device, common)
+    users, items = _train_encoders(dataset, config, work, device, processes, common)
     train = dataset.histories(Split.TRAIN)
     features = fit_new_items(dataset.modalities, train, (users, items), seed)
     epoch_generator(seed, "initial quantizer weights", 0)
@@ -139,18 +143,15 @@ def load_tokenized(folder: Path, fingerprint: str) -> Tokenized:
 
 
 def _train_encoders(
-    dataset: Dataset, config: TrainConfig, work: Path, device: str, common: dict[str, Any]
+    dataset: Dataset,
+    config: TrainConfig,
+    work: Path,
+    device: str,
+    processes: Processes,
+    common: dict[str, Any],
 ) -> tuple[Tensor, Tensor]:
-    """Train the members one after the other; return joint user and item vectors."""
-    epoch_generator(common["seed"], "initial graph weights", 0)
-    stage = GraphStage(dataset, config.graph, config.graph_training, device)
-    vectors = []
-    for member in range(config.graph.members):
-        if member > 0:
-            epoch_generator(common["seed"], "initial graph weights", member)
-            stage = stage.another(member)
-        run_stage(stage, config.graph_training.loop, folder=work / stage.name, **common)
-        vectors.append(stage.vectors())
+    """Train the members; return joint user and item vectors."""
+    vectors = train_members(dataset, config, work, device, processes, **common)
     return join_members(*zip(*vectors, strict=True))
 
 
