@@ -27,8 +27,8 @@ def train(
 ) -> None:
     """Do everything that is missing, tokenising included; a killed run goes on where it was.
 
-    Under torchrun several processes share the recommender's batches: torchrun --nproc-per-node 2 -m
-    mmgrec train DATA --out RUN.
+    Under torchrun several processes share the work: torchrun --nproc-per-node 2 -m mmgrec train
+    DATA --out RUN.
     """
     from mmgrec.training.distributed import joined
 

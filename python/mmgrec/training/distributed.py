@@ -1,17 +1,18 @@
-"""Training by several processes that torchrun has started: each takes its share of every batch.
+"""Training by several processes that torchrun has started.
 
 ::
 
     torchrun --nproc-per-node 2 -m mmgrec train DATA --out RUN
 
-Every process draws the same batches and keeps every n-th user of them. DistributedDataParallel
-averages the gradients, so that all take the step of one process with the whole batch. The first
-process alone tokenises, and writes checkpoints, curves and the artifact.
+Models that do not depend on each other are dealt out (`Processes.teams`). Of a model that several
+train every process draws the same batches and keeps every n-th user of them;
+DistributedDataParallel averages the gradients, so that all take the step of one process with the
+whole batch. The first process reports, and writes the tokeniser and the artifact.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -30,10 +31,11 @@ noticed sooner: torchrun ends the others."""
 
 @dataclass(frozen=True)
 class Processes:
-    """Number ``rank`` of ``count`` processes that train one model."""
+    """Number ``rank`` of ``count`` processes that work together; ``group`` None: all there are."""
 
     rank: int = 0
     count: int = 1
+    group: dist.ProcessGroup | None = None
 
     @property
     def first(self) -> bool:
@@ -45,14 +47,56 @@ class Processes:
         if self.count == 1:
             return module
         # A step may leave parameters out: the map of histories where all users have a vector.
-        return DistributedDataParallel(module, broadcast_buffers=False, find_unused_parameters=True)
+        return DistributedDataParallel(
+            module,
+            process_group=self.group,
+            broadcast_buffers=False,
+            find_unused_parameters=True,
+        )
+
+    def share(self, rows: Tensor) -> Tensor:
+        """Return this process's rows of a batch that all have drawn; there may be none."""
+        return rows[self.rank :: self.count]
 
     def total(self, *values: float) -> list[float]:
         """Return the sums of values over the processes; all have to call it."""
         sums = torch.tensor(values, dtype=torch.float64)
         if self.count > 1:
-            dist.all_reduce(sums)
+            dist.all_reduce(sums, group=self.group)
         return [float(value) for value in sums]
+
+    def first_says(self, ask: Callable[[], bool]) -> bool:
+        """Return what the first process answers; all have to call it."""
+        return self.total(float(self.first and ask()))[0] > 0
+
+    def teams(self, tasks: int) -> tuple[range, Processes]:
+        """Deal out tasks; return this process's, and the processes that share each of these.
+
+        ::
+
+            teams     = one per task, at most one per process
+            process r is in team r mod teams, and team t has the tasks t, t + teams, ...
+
+        All have to call it. Process t is the first one of team t.
+        """
+        teams = min(tasks, self.count)
+        number = self.rank % teams
+        own = range(number, tasks, teams)
+        if teams == 1:
+            return own, self
+        if teams == self.count:
+            return own, ALONE
+        # Every process has to make the groups of all teams.
+        ranks = [range(team, self.count, teams) for team in range(teams)]
+        groups = [dist.new_group(list(members), timeout=PATIENCE) for members in ranks]
+        return own, Processes(self.rank // teams, len(ranks[number]), groups[number])
+
+    def to_first(self, tensor: Tensor, owner: int) -> None:
+        """Fill the first process's tensor, on the CPU, with that of process ``owner``."""
+        if owner != 0 and self.rank == owner:
+            dist.send(tensor, 0)
+        elif owner != 0 and self.first:
+            dist.recv(tensor, owner)
 
     @contextmanager
     def first_goes_first(self) -> Iterator[None]:

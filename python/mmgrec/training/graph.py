@@ -10,19 +10,18 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmgrec.data.dataset import Dataset, Split
-from mmgrec.data.histories import Histories
+from mmgrec.training.distributed import ALONE, Processes
 from mmgrec.training.loop import LoopConfig
 from mmgrec.training.similar_items import similar_items
 from mmgrec.training.softmax_loss import weighted_log_sum_exp
-from mmgrec.training.validation import ndcg_at, spread
+from mmgrec.training.validation import ranked_ndcg, spread
 from mmgrec_engine.models.config import GraphEncoderConfig
 from mmgrec_engine.models.graph_encoder import Graph, GraphEncoder
 
 VALIDATION_USERS = 2048
-VALIDATION_K = 20
 
 
 class GraphTraining(BaseModel):
@@ -63,6 +62,8 @@ class GraphStage:
         What to train and how.
     device : str
         Where the model trains. Edges and targets are drawn on the CPU.
+    processes : Processes
+        That share its batches. Each propagates over the whole graph.
     """
 
     def __init__(
@@ -71,8 +72,10 @@ class GraphStage:
         shape: GraphEncoderConfig,
         training: GraphTraining,
         device: str = "cpu",
+        processes: Processes = ALONE,
     ) -> None:
         self.name = "graph"
+        self.processes = processes
         self.shape, self.training, self.device = shape, training, device
         self.features, self.present = modality_tensors(dataset, device)
         self.history = dataset.histories(Split.TRAIN)
@@ -81,7 +84,7 @@ class GraphStage:
         self.user_rows = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
         self.item_rows = torch.from_numpy(self.history.item_rows.astype(np.int64))
         self.sizes = (dataset.num_users, dataset.num_items)
-        self.model = self._untrained()
+        self._begin_untrained()
         self.graph = Graph(
             self.user_rows, self.item_rows, *self.sizes, normalise=shape.propagation == "lightgcn"
         )
@@ -98,15 +101,15 @@ class GraphStage:
         """
         stage = copy(self)
         stage.name = f"graph-{member + 1}"
-        stage.model = self._untrained()
+        stage._begin_untrained()
         return stage
 
-    def _untrained(self) -> GraphEncoder:
+    def _begin_untrained(self) -> None:
         widths = {name: values.shape[1] for name, values in self.features.items()}
-        model = GraphEncoder(self.shape, *self.sizes, widths).to(self.device)
-        if model.fusion is not None:
-            model.fusion.fit(self.features, self.present)
-        return model
+        self.model = GraphEncoder(self.shape, *self.sizes, widths).to(self.device)
+        if self.model.fusion is not None:
+            self.model.fusion.fit(self.features, self.present)
+        self._shared = self.processes.parallel(self.model)
 
     def batches(self, epoch: int, generator: torch.Generator) -> Iterator[Tensor]:
         """Yield batch losses; edges are dropped afresh each epoch."""
@@ -123,7 +126,7 @@ class GraphStage:
     def vectors(self) -> tuple[Tensor, Tensor]:
         """Return user and item vectors on the CPU, of unit length if training compared cosines."""
         self.model.eval()
-        users, items = self._encode(self.adjacency)
+        users, items = self._encode(self.model, self.adjacency)
         if self.training.unit_vectors:
             users, items = F.normalize(users, dim=1), F.normalize(items, dim=1)
         return users.cpu(), items.cpu()
@@ -136,39 +139,45 @@ class GraphStage:
             return None
         users, items = self.vectors()
         scores = users[torch.from_numpy(rows)] @ items.T
-        mask_seen(scores, self.history, rows)
-        top = scores.topk(min(VALIDATION_K, scores.shape[1]), dim=1).indices.numpy()
-        return ndcg_at(top, self.relevant, rows)
+        score = ranked_ndcg(scores, self.history, self.relevant, rows)
+        # The same everywhere, unless processors differ; all have to agree when to stop.
+        return self.processes.total(score)[0] / self.processes.count
 
-    def _encode(self, adjacency: Tensor) -> tuple[Tensor, Tensor]:
-        users, items = self.model(self.features, self.present, adjacency, self.similar)
+    def _encode(self, model: nn.Module, adjacency: Tensor) -> tuple[Tensor, Tensor]:
+        users, items = model(self.features, self.present, adjacency, self.similar)
         return users, items
+
+    def _mean(self, total: Tensor, count: int) -> Tensor:
+        """Divide an own sum such that the mean over the processes is that of all their terms."""
+        return total / count * self.processes.count
 
     def _softmax_batches(self, adjacency: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
         lengths = torch.from_numpy(self.history.lengths)
         offsets = torch.from_numpy(self.history.offsets)
         order = torch.randperm(len(lengths), generator=generator)
         for rows in torch.split(order[lengths[order] > 0], self.training.batch_users):
-            users, items = self._encode(adjacency)
-            users, items = F.normalize(users[rows], dim=1), F.normalize(items, dim=1)
+            own = self.processes.share(rows)
+            users, items = self._encode(self._shared, adjacency)
+            users, items = F.normalize(users[own], dim=1), F.normalize(items, dim=1)
             # All interactions of a user share one log-sum-exp, so a user costs one row of logits.
-            count = lengths[rows]
-            owner = torch.repeat_interleave(torch.arange(len(rows)), count)
+            count = lengths[own]
+            owner = torch.repeat_interleave(torch.arange(len(own)), count)
             within = torch.arange(len(owner)) - (count.cumsum(0) - count)[owner]
-            positive = self.item_rows[offsets[rows][owner] + within]
+            positive = self.item_rows[offsets[own][owner] + within]
             scale = 1 / self.training.temperature
             spread_out = weighted_log_sum_exp(users, items, count.to(users), scale)
             total = spread_out - scale * (users[owner] * items[positive]).sum()
-            yield total / len(owner)
+            yield self._mean(total, int(lengths[rows].sum()))
 
     def _bpr_batches(self, adjacency: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
         order = torch.randperm(len(self.user_rows), generator=generator)
         for chosen in torch.split(order, self.training.batch_interactions):
-            users, items = self._encode(adjacency)
-            user = users[self.user_rows[chosen]]
+            users, items = self._encode(self._shared, adjacency)
             drawn = torch.randint(len(items), (len(chosen),), generator=generator)
-            positive, negative = items[self.item_rows[chosen]], items[drawn]
-            yield -F.logsigmoid((user * (positive - negative)).sum(1)).mean()
+            own = self.processes.share(chosen)
+            user, positive = users[self.user_rows[own]], items[self.item_rows[own]]
+            margin = (user * (positive - items[self.processes.share(drawn)])).sum(1)
+            yield self._mean(-F.logsigmoid(margin).sum(), len(chosen))
 
 
 def modality_tensors(
@@ -178,9 +187,3 @@ def modality_tensors(
     features = {n: torch.from_numpy(m.values).to(device) for n, m in dataset.modalities.items()}
     present = {n: torch.from_numpy(m.present).to(device) for n, m in dataset.modalities.items()}
     return features, present
-
-
-def mask_seen(scores: Tensor, history: Histories, rows: np.ndarray) -> None:
-    """Set the scores ``[len(rows), N]`` of items in the users' histories to -inf, in place."""
-    for i, row in enumerate(rows):
-        scores[i, torch.from_numpy(history.of(int(row)).astype(np.int64))] = float("-inf")

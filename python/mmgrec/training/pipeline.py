@@ -18,10 +18,12 @@ import torch
 from mmgrec.data.dataset import Dataset, Split
 from mmgrec.training.distributed import ALONE, Processes
 from mmgrec.training.loop import epoch_generator, run_stage
+from mmgrec.training.members import train_members
 from mmgrec.training.presets import TrainConfig
 from mmgrec.training.recommender import Catalogue, RecommenderStage
 from mmgrec.training.reporter import Reporter
-from mmgrec.training.tokenizer import Tokenized, tokenize
+from mmgrec.training.tokenizer import KIND, Tokenized, tokenize
+from mmgrec_engine.artifact import folder_exists
 from mmgrec_engine.catalog.trie import Trie
 from mmgrec_engine.errors import DataError
 from mmgrec_engine.model_folder import ModelFolder, save_model_folder
@@ -67,17 +69,20 @@ def tokenize_run(run: Run, report: Reporter) -> Tokenized:
     """Give every item a Rec-ID (or read those that are there)."""
     if not len(run.dataset.histories(Split.TRAIN).item_rows):
         raise DataError("the data set has no training interactions", value=run.dataset.name)
-    with run.processes.first_goes_first():  # the others read what it has left
-        return tokenize(
-            run.dataset,
-            run.config,
-            folder=run.folder / "tokenizer",
-            work=run.work,
-            fingerprint=run.fingerprint,
-            seed=run.seed,
-            report=report,
-            device=run.device,
-        )
+    folder, processes = run.folder / "tokenizer", run.processes
+    common: dict[str, Any] = {
+        "work": run.work,
+        "fingerprint": run.fingerprint,
+        "seed": run.seed,
+        "report": report,
+        "device": run.device,
+        "processes": processes,
+    }
+    there = processes.first_says(lambda: folder_exists(folder, KIND))
+    if not there and not processes.first:
+        train_members(run.dataset, run.config, **common)
+    with processes.first_goes_first():  # the others read what it has left
+        return tokenize(run.dataset, run.config, folder=folder, **common)
 
 
 def train_run(run: Run, report: Reporter) -> None:
@@ -91,7 +96,8 @@ def train_run(run: Run, report: Reporter) -> None:
         artifact  = weights, tokeniser, trie, items in leaf order, the interactions; written last
     """
     started = time.monotonic()
-    tokens = tokenize_run(run, report)
+    with run.processes.explaining():
+        tokens = tokenize_run(run, report)
     catalogue, order = build_catalogue(tokens, run.config.graph_training.score_scale)
     history, relevant = (
         catalogue.to_ranks(run.dataset.histories(split)) for split in (Split.TRAIN, Split.VALID)

@@ -86,7 +86,7 @@ class Reporter:
             TextColumn("{task.fields[note]}"),
         )
         logs = None if self.logs is None else str(self.logs / name)
-        curves = None if logs is None else SummaryWriter(logs, purge_step=done)
+        curves = None if logs is None else SummaryWriter(logs, purge_step=done + 1)
         with Progress(*columns, console=self.console) as progress:
             task = progress.add_task(name, total=epochs, completed=done, note="")
             try:

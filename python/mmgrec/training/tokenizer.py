@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mmgrec.data.dataset import Dataset, Split
+from mmgrec.training.distributed import ALONE, Processes
 from mmgrec.training.ensemble import join_members
-from mmgrec.training.graph import GraphStage
 from mmgrec.training.item_ridge import CANDIDATES, Judge, join_item_ridge
 from mmgrec.training.loop import epoch_generator, run_stage
+from mmgrec.training.members import train_members
 from mmgrec.training.new_items import fit_new_items
 from mmgrec.training.presets import TrainConfig
 from mmgrec.training.quantizer import QuantizerStage
@@ -67,6 +68,7 @@ def tokenize(
     seed: int,
     report: Reporter,
     device: str = "cpu",
+    processes: Processes = ALONE,
 ) -> Tokenized:
     """Give every item a Rec-ID, or read the Rec-IDs that an earlier call left in ``folder``.
 
@@ -92,13 +94,15 @@ def tokenize(
         Progress.
     device : str
         Where the models train.
+    processes : Processes
+        That train the encoders; the others call `train_members`.
     """
     if folder_exists(folder, KIND):
         return load_tokenized(folder, fingerprint)
     report.say(f"Tokenising {dataset.num_items:,} items")
     common: dict[str, Any] = {"fingerprint": fingerprint, "seed": seed, "report": report}
     train = dataset.histories(Split.TRAIN)
-    members = _train_encoders(dataset, config, work, device, common)
+    members = train_members(dataset, config, work, device, processes, **common)
     users, items = _join(dataset, config, members, common)
     features = fit_new_items(dataset.modalities, train, (users, items), seed)
     epoch_generator(seed, "initial quantizer weights", 0)
@@ -140,22 +144,6 @@ def load_tokenized(folder: Path, fingerprint: str) -> Tokenized:
         features=read_arrays(opened.file("features.safetensors")),
         health=RecIdHealth.model_validate_json(opened.file("health.json").read_text()),
     )
-
-
-def _train_encoders(
-    dataset: Dataset, config: TrainConfig, work: Path, device: str, common: dict[str, Any]
-) -> list[tuple[Tensor, Tensor]]:
-    """Train the members one after the other; return user and item vectors of each."""
-    epoch_generator(common["seed"], "initial graph weights", 0)
-    stage = GraphStage(dataset, config.graph, config.graph_training, device)
-    vectors = []
-    for member in range(config.graph.members):
-        if member > 0:
-            epoch_generator(common["seed"], "initial graph weights", member)
-            stage = stage.another(member)
-        run_stage(stage, config.graph_training.loop, folder=work / stage.name, **common)
-        vectors.append(stage.vectors())
-    return vectors
 
 
 def _join(

@@ -1,0 +1,84 @@
+"""Training of the graph encoders of an ensemble, side by side where there are several processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from mmgrec.data.dataset import Dataset
+from mmgrec.training.distributed import Processes
+from mmgrec.training.graph import GraphStage
+from mmgrec.training.loop import epoch_generator, run_stage
+from mmgrec.training.presets import TrainConfig
+from mmgrec.training.reporter import Reporter
+
+
+def train_members(
+    dataset: Dataset,
+    config: TrainConfig,
+    work: Path,
+    device: str,
+    processes: Processes,
+    *,
+    seed: int,
+    report: Reporter,
+    **common: Any,  # noqa: ANN401 - what `run_stage` takes
+) -> list[tuple[Tensor, Tensor]]:
+    """Train the encoders and return their user and item vectors, in the first process.
+
+    ::
+
+        every team of processes trains its members one after the other, each in a folder of its own
+        the first process gets the vectors of all; the others return nothing
+
+    A member's weights depend on (seed, member) alone, not on who trains it: a team of one makes the
+    same ones to the bit.
+    """
+    members, shape = config.graph.members, config.graph
+    own, team = processes.teams(members)
+    if processes.count > 1:
+        report.say(
+            f"Graph encoders: {members}, on {processes.count} processes; those of the first:"
+        )
+    if team.first and not processes.first:
+        report = Reporter(Console(quiet=True), work / "logs")
+    epoch_generator(seed, "initial graph weights", 0)
+    first = GraphStage(dataset, shape, config.graph_training, device, team)
+    vectors = {}
+    for member in own:
+        epoch_generator(seed, "initial graph weights", member)
+        stage = first.another(member) if member > 0 else first
+        run_stage(
+            stage,
+            config.graph_training.loop,
+            folder=work / stage.name,
+            seed=seed,
+            report=report,
+            processes=team,
+            **common,
+        )
+        vectors[member] = stage.vectors()
+    return _gathered(vectors, members, dataset, shape.width, processes)
+
+
+def _gathered(
+    own: dict[int, tuple[Tensor, Tensor]],
+    members: int,
+    dataset: Dataset,
+    width: int,
+    processes: Processes,
+) -> list[tuple[Tensor, Tensor]]:
+    gathered = []
+    for member in range(members):
+        users, items = own.get(member) or (
+            torch.empty(dataset.num_users, width),
+            torch.empty(dataset.num_items, width),
+        )
+        for part in (users, items):
+            processes.to_first(part, member % processes.count)
+        gathered.append((users, items))
+    return gathered if processes.first else []
