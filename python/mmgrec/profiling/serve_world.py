@@ -18,24 +18,25 @@ ITEMS, USERS = 100_000, 512
 
 
 @contextmanager
-def random_run(items: int = ITEMS) -> Iterator[tuple[Path, list[list[Any]]]]:
-    """Make the model of `bench engine` over so many items, and histories, for a while.
+def random_run() -> Iterator[tuple[Path, list[list[Any]]]]:
+    """Make the model of `bench engine` over `ITEMS` items, and histories, for a while.
 
     It answers requests as a trained one does; it cannot take new items.
     """
-    world = World(items)
-    ids = pl.DataFrame({"item": np.arange(items)})
+    world = World(ITEMS)
+    popularity = np.random.default_rng(0).zipf(1.5, ITEMS)
+    items = pl.DataFrame({"item": np.arange(ITEMS), "popularity": popularity})
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         save_model_folder(
             run,
-            ModelFolder.of_model(world.model, world.trie, ids, None),
+            ModelFolder.of_model(world.model, world.trie, items, None),
             quantizer={},
             features={},
             tokenizer={},
             metrics={},
-            provenance={"dataset": f"{items:,} random items"},
+            provenance={"dataset": f"{ITEMS:,} random items"},
         )
-        histories = np.random.default_rng(0).integers(0, items, (USERS, LENGTH))
+        histories = np.random.default_rng(0).integers(0, ITEMS, (USERS, LENGTH))
         # A history is a set of items.
         yield run, [list(dict.fromkeys(row)) for row in histories.tolist()]
