@@ -9,13 +9,14 @@ from __future__ import annotations
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench_shared import benchmark_case, ids_of
+from bench_shared import THREADS, benchmark_case, ids_of
 from mmgrec.profiling.trie_cases import step_cases
 
 CASES = list(step_cases())
 
 
-@pytest.mark.parametrize("make", CASES, ids=ids_of(CASES))
 @pytest.mark.parametrize("method", ["native", "op", "torch_csr"])
-def test_step(benchmark: BenchmarkFixture, make: object, method: str) -> None:
-    benchmark_case(benchmark, make, method)
+@pytest.mark.parametrize("count", THREADS)
+@pytest.mark.parametrize("make", CASES, ids=ids_of(CASES))
+def test_step(benchmark: BenchmarkFixture, make: object, count: int, method: str) -> None:
+    benchmark_case(benchmark, make, method, count)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench_shared import benchmark_case, ids_of
+from bench_shared import THREADS, benchmark_case, ids_of
 from mmgrec.profiling.norm_block_cases import feed_forward_norm_cases
 
 CASES = list(feed_forward_norm_cases())
 
 
+@pytest.mark.parametrize("count", THREADS)
 @pytest.mark.parametrize("make", CASES, ids=ids_of(CASES))
-def test_forward(benchmark: BenchmarkFixture, make: object) -> None:
-    benchmark_case(benchmark, make, "torch")
+def test_forward(benchmark: BenchmarkFixture, make: object, count: int) -> None:
+    benchmark_case(benchmark, make, "torch", count)

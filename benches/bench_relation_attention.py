@@ -9,13 +9,14 @@ from __future__ import annotations
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench_shared import benchmark_case, ids_of
+from bench_shared import THREADS, benchmark_case, ids_of
 from mmgrec.profiling.relation_attention_cases import relation_attention_cases
 
 CASES = list(relation_attention_cases())
 
 
-@pytest.mark.parametrize("make", CASES, ids=ids_of(CASES))
 @pytest.mark.parametrize("method", ["native", "torch_sdpa", "reference"])
-def test_forward(benchmark: BenchmarkFixture, make: object, method: str) -> None:
-    benchmark_case(benchmark, make, method)
+@pytest.mark.parametrize("count", THREADS)
+@pytest.mark.parametrize("make", CASES, ids=ids_of(CASES))
+def test_forward(benchmark: BenchmarkFixture, make: object, count: int, method: str) -> None:
+    benchmark_case(benchmark, make, method, count)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench_shared import benchmark_case, ids_of
+from bench_shared import THREADS, benchmark_case, ids_of
 from mmgrec.profiling.rq_assign_cases import rq_assign_cases
 
 CASES = list(rq_assign_cases())
@@ -22,7 +22,8 @@ METHODS = [
 ]
 
 
-@pytest.mark.parametrize("make", CASES, ids=ids_of(CASES))
 @pytest.mark.parametrize("method", METHODS)
-def test_assign(benchmark: BenchmarkFixture, make: object, method: str) -> None:
-    benchmark_case(benchmark, make, method)
+@pytest.mark.parametrize("count", THREADS)
+@pytest.mark.parametrize("make", CASES, ids=ids_of(CASES))
+def test_assign(benchmark: BenchmarkFixture, make: object, count: int, method: str) -> None:
+    benchmark_case(benchmark, make, method, count)

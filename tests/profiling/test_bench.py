@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from mmgrec.cli.main import app
 from mmgrec.profiling import bench_report, relation_attention_cases, rq_assign_cases
+from mmgrec.profiling.bench_schema import ReadReport
 from mmgrec.profiling.cases import Case, run_case
 from mmgrec.profiling.roof import Roof
 from mmgrec.profiling.timing import WARM_UP, measure, threads
@@ -40,7 +41,8 @@ def test_rows_hold_ratios_to_the_strongest_baseline() -> None:
         assert row["items_per_s"] == pytest.approx(3 / row["median_s"])
         # 1,000 operations at 1e9 a second outlast 100 bytes at 1e10.
         assert row["roof_share"] == pytest.approx(1e-6 / row["median_s"])
-        assert row["p99_s"] >= row["median_s"]
+        assert row["p99_s"] >= row["median_s"] >= row["best_s"]
+        assert row["ours"] == (row["backend"] == "native")
     assert rows["fast"]["ratio"] == 1.0
 
 
@@ -85,11 +87,14 @@ def test_the_report_of_small_cases(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relation_attention_cases, "SHAPES", [(5, 8, "mixed")])
     monkeypatch.setattr(rq_assign_cases, "ROWS", 300)
     monkeypatch.setattr(rq_assign_cases, "WIDTHS", [8])
-    monkeypatch.setattr(bench_report, "measure_roof", lambda counts, _="": _roof(counts))
+    monkeypatch.setattr("mmgrec.profiling.roof.measure_roof", _roof)
     done = CliRunner().invoke(app, ["bench", "ops", "--json"])
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout)
-    assert set(report) >= {"machine", "roof", "rows"}
+    assert ReadReport.model_validate(report).rows
+    keys = [row["key"] for row in report["rows"]]
+    assert len(set(keys)) == len(keys)
+    assert all(row["ours"] == (row["backend"] == "native") for row in report["rows"])
     assert {row["bench"] for row in report["rows"]} == {"relation_attention", "rq_assign"}
     backends = {row["backend"] for row in report["rows"]}
     assert backends >= {"native", "torch_sdpa", "torch_addmm", "faiss_residual_quantizer"}

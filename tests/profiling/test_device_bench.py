@@ -95,4 +95,5 @@ def test_a_case_that_fails_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("beam_self_attention", "linear_norm", "feed_forward_norm", "rq_assign"):
         monkeypatch.setattr(device_report, f"{name}_cases", lambda _: iter([]))
     report = device_report.bench_device(lambda _: None)
-    assert [row["error"] for row in report["rows"]] == ["RuntimeError: broken"] * 4
+    assert [row["error"] for row in report["failed"]] == ["RuntimeError: broken"] * 4
+    assert report["rows"] == []

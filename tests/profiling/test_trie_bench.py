@@ -62,7 +62,7 @@ def report(*words: str) -> dict[str, Any]:
 
 def test_the_report(run_folder: Path) -> None:
     found = report("--run", str(run_folder))
-    assert set(found) == {"machine", "roof", "rows"}
+    assert set(found) >= {"machine", "roof", "rows"}
     benches: dict[str, list[dict[str, Any]]] = {}
     for row in found["rows"]:
         benches.setdefault(row["bench"], []).append(row)

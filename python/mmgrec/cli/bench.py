@@ -10,14 +10,81 @@ import typer
 
 from mmgrec.cli.output import HUMAN, print_json, print_report, print_table
 from mmgrec.cli.runs import JsonOption, RunArgument, load_engine, set_threads
+from mmgrec_engine.errors import ConfigError
 
 USERS, LIMIT = 512, 20_000
 """Of the report on certificates: test users, and prefixes decoded per user at most."""
 
 bench_app = typer.Typer(
     help="Measure speed as ratios to the strongest alternatives in the same run.",
-    no_args_is_help=True,
+    invoke_without_command=True,
 )
+
+
+@bench_app.callback()
+def bench(
+    context: typer.Context,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="A.json B.json", help="Hold report B against the earlier report A."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Measure speed as ratios to the strongest alternatives in the same run.
+
+    With --compare nothing is measured: it names the cases that are slower or faster in the second
+    report than noise explains, and exits with 1 where one is slower.
+    """
+    if compare is None:
+        if context.invoked_subcommand is None:
+            typer.echo(context.get_help())
+        return
+    if context.invoked_subcommand is not None:
+        raise ConfigError(
+            "bench --compare measures nothing",
+            value=f"--compare with {context.invoked_subcommand}",
+            allowed="mmgrec bench --compare A.json B.json [--json]",
+        )
+    from mmgrec.profiling.bench_schema import read_report
+    from mmgrec.profiling.compare import compare_reports
+    from mmgrec.profiling.compare_tables import comparison_json, comparison_table
+
+    found = compare_reports(*map(read_report, compare))
+    if json:
+        print_json(comparison_json(found))
+    else:
+        print_table(comparison_table(found))
+    if found.slower:
+        raise typer.Exit(1)
+
+
+@bench_app.command("all")
+def everything(
+    out: Annotated[Path, typer.Option(help="Folder to write the report to.")],
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of a run to serve; by default a random model.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Measure ops, trie, engine and serving into one report with plots (a quarter of an hour).
+
+    Writes report.json, report.md, roofline.png, ratios.png and growth.png. A part that fails is
+    named, the others stay, and the exit code is 1. Needs 2 GB of memory.
+    """
+    set_threads()
+    from mmgrec.profiling.all_report import bench_all
+
+    served = None if run is None else (run, _histories(run))
+    with HUMAN.status("") as status:
+        report = bench_all(out, served, status.update)
+    if json:
+        print_json(report)
+    HUMAN.print(f"The report is in {out}", markup=False)
+    failed = {name: part["error"] for name, part in report["parts"].items() if "error" in part}
+    for name, error in failed.items():
+        HUMAN.print(f"failed: {name}: {error}", markup=False)
+    if failed:
+        raise typer.Exit(1)
 
 
 @bench_app.command()
@@ -50,13 +117,14 @@ def trie(
     takes some ten minutes, 3 GB of memory and 300 MB in the folder for temporary files.
     """
     set_threads()
+    from mmgrec.profiling.bench_schema import complete_row
     from mmgrec.profiling.trie_report import bench_trie
     from mmgrec.profiling.trie_tables import trie_tables
 
     with HUMAN.status("") as status:
         shares = _certificates(run, USERS, LIMIT, status.update)["rows"] if run else []
         report = bench_trie(largest, status.update)
-        report["rows"] += shares
+        report["rows"] += map(complete_row, shares)
     print_report(report, trie_tables, json)
 
 
@@ -98,12 +166,10 @@ def soak(
     Requests of one and of eight users, with and without a named filter, while items of a copy of
     the run are replaced. Growth: the most resident memory after the first third, over that then.
     """
-    from mmgrec.data.dataset import Dataset
-    from mmgrec.profiling.certificates import test_histories
     from mmgrec.profiling.soak import copy_of, soak, soak_table
     from mmgrec_engine.engine import Engine
 
-    histories = test_histories(Dataset.load(run / "dataset"), USERS)
+    histories = _histories(run)
     with HUMAN.status("") as status, copy_of(run) as copy:
         engine = Engine.load(copy, threads=1)
         report = soak(engine, histories, seconds, edits=edits, tell=status.update)
@@ -154,12 +220,10 @@ def serve(
     Clients send requests of one user at fixed rates over loopback, to one and to two workers. The
     soak counts failed requests and watches memory.
     """
-    from mmgrec.data.dataset import Dataset
-    from mmgrec.profiling.certificates import test_histories
     from mmgrec.profiling.serve_load import bench_serve, serve_tables
     from mmgrec.profiling.serve_soak import soak_serve, soak_serve_table
 
-    histories = test_histories(Dataset.load(run / "dataset"), USERS)
+    histories = _histories(run)
     with HUMAN.status("") as status:
         if soak is None:
             report = bench_serve(run, histories, seconds, status.update)
@@ -177,20 +241,18 @@ def serve(
 def device(json: JsonOption = False) -> None:
     """Time kernels and whole requests on the GPU, beside torch on the same GPU (two minutes).
 
-    Kernels are replays of captured calls; requests go from arrays to arrays on the host.
+    Kernels are replays of captured calls, and in the JSON also what Triton's do_bench says;
+    requests go from arrays to arrays on the host.
     """
     from mmgrec.profiling.bench_report import bench_tables
     from mmgrec.profiling.device_report import bench_device
 
     with HUMAN.status("") as status:
         report = bench_device(status.update)
-    failed = [row for row in report["rows"] if "error" in row]
-    if not json:
-        report["rows"] = [row for row in report["rows"] if "error" not in row]
     print_report(report, bench_tables, json)
-    for row in failed:
+    for row in report["failed"]:
         HUMAN.print(f"failed: {row['case']}: {row['error']}", markup=False)
-    if failed:
+    if report["failed"]:
         raise typer.Exit(1)
 
 
@@ -215,6 +277,13 @@ def certificates(
         print_json(report)
     else:
         print_table(certificates_table(report))
+
+
+def _histories(run: Path) -> list[list[Any]]:
+    from mmgrec.data.dataset import Dataset
+    from mmgrec.profiling.certificates import test_histories
+
+    return test_histories(Dataset.load(run / "dataset"), USERS)
 
 
 def _certificates(run: Path, users: int, limit: int, tell: Callable[[str], None]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mmgrec.profiling.bench_schema import Row, relative_noise
 from mmgrec.profiling.roof import Roof
 from mmgrec.profiling.timing import Timing, measure, threads
 from mmgrec_engine.ops.work import Work
@@ -42,7 +43,7 @@ class Case:
 
 def run_case(
     case: Case, thread_counts: tuple[int, ...], roof: Roof, device: str = "cpu"
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Row]:
     """Yield one row per method and thread count; all methods of a case run interleaved."""
     case.check()
     for count in thread_counts:
@@ -65,7 +66,7 @@ def case_rows(
     thread_counts: tuple[int, ...],
     roof: Roof,
     tell: Callable[[str], None],
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Row]:
     """Run cases on the processor, each made when its turn comes; tell their titles."""
     for make in makers:
         case = make()
@@ -74,17 +75,27 @@ def case_rows(
         yield from run_case(case, thread_counts if case.items > 1 else thread_counts[:1], roof)
 
 
+def seconds_of(timing: Timing) -> Row:
+    """Return the fields of a row that say how long it took, and how surely."""
+    noise = relative_noise(timing.best, timing.median, timing.rounds)
+    return {
+        "median_s": timing.median,
+        "best_s": timing.best,
+        "p99_s": timing.p99,
+        "rounds": timing.rounds,
+    } | ({} if noise is None else {"noise": noise})
+
+
 def _row(
     case: Case, name: str, timing: Timing, count: int, roof: Roof, baseline: tuple[str, Timing]
-) -> dict[str, Any]:
-    row = {
+) -> Row:
+    row: Row = {
         "bench": case.bench,
         "case": case.shape,
         "backend": name,
         "threads": count,
-        "median_s": timing.median,
-        "p99_s": timing.p99,
-        "rounds": timing.rounds,
+        "ours": name in case.ours,
+        **seconds_of(timing),
         "items_per_s": case.items / timing.median,
         "baseline": baseline[0],
         "baseline_median_s": baseline[1].median,

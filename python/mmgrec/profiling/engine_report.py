@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from rich.table import Table
 
+from mmgrec.profiling.bench_schema import Report, Row, make_report
 from mmgrec.profiling.cases import case_rows
 from mmgrec.profiling.engine_cases import engine_cases
 from mmgrec.profiling.engine_world import World
-from mmgrec.profiling.environment import machine
 from mmgrec.profiling.growth_cases import growth_rows
-from mmgrec.profiling.roof import begin_bench
+from mmgrec.profiling.roof import Roof, begin_bench
 
 SMALLEST = 10**4
 
 
-def bench_engine(largest: int, tell: Callable[[str], None]) -> dict[str, Any]:
+def bench_engine(largest: int, tell: Callable[[str], None]) -> Report:
     """Benchmark requests on catalogues of 10^4, 10^5, ... up to ``largest`` items.
 
     Parameters
@@ -26,19 +26,26 @@ def bench_engine(largest: int, tell: Callable[[str], None]) -> dict[str, Any]:
         Items of the largest catalogue; 10^7 take 9 GB of memory, most of it the baselines'.
     tell : callable
         Gets the name of each case before it runs.
-
-    Returns
-    -------
-    dict
-        ``machine``, ``roof`` and ``rows``.
     """
     counts, roof = begin_bench(tell)
-    rows = []
-    for items in _sizes(largest):
+    sizes = _sizes(largest)
+    return make_report(roof.as_json(), engine_rows(sizes, sizes, counts, roof, tell))
+
+
+def engine_rows(
+    growth: Sequence[int],
+    requests: Sequence[int],
+    counts: tuple[int, ...],
+    roof: Roof,
+    tell: Callable[[str], None],
+) -> Iterator[Row]:
+    """Yield the rows of catalogues of so many items: of retrieval, and of some also of requests."""
+    for items in growth:
         tell(f"a catalogue of {items:,} items")
         world = World(items)
-        rows += [*case_rows(engine_cases(world), counts, roof, tell), *growth_rows(world, tell)]
-    return {"machine": machine(), "roof": roof.as_json(), "rows": rows}
+        if items in requests:
+            yield from case_rows(engine_cases(world), counts, roof, tell)
+        yield from growth_rows(world, tell)
 
 
 def _sizes(largest: int) -> list[int]:
@@ -48,14 +55,14 @@ def _sizes(largest: int) -> list[int]:
     return sizes
 
 
-def engine_tables(report: dict[str, Any]) -> Iterator[Table]:
+def engine_tables(report: Report) -> Iterator[Table]:
     """Lay out requests per batch size, then growth."""
     for bench in ("engine_latency", "engine_batch"):
         yield _requests(bench, [row for row in report["rows"] if row["bench"] == bench])
     yield _growth([row for row in report["rows"] if row["bench"] == "retrieval_growth"])
 
 
-def _requests(bench: str, rows: list[dict[str, Any]]) -> Table:
+def _requests(bench: str, rows: list[Row]) -> Table:
     table = Table(title=bench, title_justify="left", caption_justify="left")
     table.caption = "ms per call; floor: the model's arithmetic at this machine's measured rate"
     names = ("items", "users", "beams", "threads", "", "p50", "p99", "users/s", "x floor")
@@ -79,11 +86,11 @@ def _requests(bench: str, rows: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+def _key(row: Row) -> tuple[Any, ...]:
     return (*row["case"].values(), row["threads"])
 
 
-def _growth(rows: list[dict[str, Any]]) -> Table:
+def _growth(rows: list[Row]) -> Table:
     table = Table(title="retrieval_growth", title_justify="left", caption_justify="left")
     table.caption = "ms per request, one thread; ours includes the model, the others get a vector"
     sizes = sorted({row["case"]["N"] for row in rows})

@@ -1,4 +1,4 @@
-"""Versions, processor, memory, backends, extras and settings of this machine."""
+"""Versions, commit, processor, memory, backends, extras and settings of this machine."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ SIMD = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asi
 def environment() -> dict[str, Any]:
     """Return the sections of the doctor's report, self-test excluded."""
     return {
-        "versions": _versions(),
+        "versions": versions(),
         "machine": machine(),
         "native": _native(),
         "backends": {
@@ -46,7 +47,8 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _versions() -> dict[str, str | None]:
+def versions() -> dict[str, str | None]:
+    """Return the versions of this package, of Python and of what does the arithmetic."""
     found: dict[str, str | None] = {"mmgrec-engine": __version__}
     found["python"] = platform.python_version()
     for name in PACKAGES:
@@ -55,6 +57,20 @@ def _versions() -> dict[str, str | None]:
         except importlib.metadata.PackageNotFoundError:
             found[name] = None
     return found
+
+
+def commit() -> str | None:
+    """Name the commit that is measured, "-dirty" where files were changed; None of a wheel."""
+    for folder in Path(__file__).resolve().parents:
+        if (folder / ".git").exists() and (folder / "mmgrec_engine" / "__init__.py").exists():
+            command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*"]
+            try:
+                return (
+                    subprocess.run(command, capture_output=True, text=True).stdout.strip() or None
+                )
+            except OSError:
+                return None
+    return None
 
 
 def machine() -> dict[str, Any]:

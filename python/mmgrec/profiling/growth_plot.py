@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+
+from mmgrec.profiling.bench_schema import Report
 
 STYLES = {
-    "native_beam_10": ("mmgrec, beam 10 (model included)", "#c0392b", "o-"),
-    "native_beam_50": ("mmgrec, beam 50 (model included)", "#e67e22", "o-"),
-    "faiss_flat": ("faiss flat, exact", "#2c3e50", "s--"),
-    "torch_topk": ("torch matmul + topk, exact", "#7f8c8d", "^--"),
-    "faiss_hnsw_64": ("faiss HNSW, efSearch 64", "#2980b9", "d--"),
-    "faiss_hnsw_512": ("faiss HNSW, efSearch 512", "#8e44ad", "d--"),
+    "native_beam_10": ("mmgrec, beam 10 (model included)", "#D55E00", "o-"),
+    "native_beam_50": ("mmgrec, beam 50 (model included)", "#E69F00", "o-"),
+    "faiss_flat": ("faiss flat, exact", "#000000", "s--"),
+    "torch_topk": ("torch matmul + topk, exact", "#8a8a8a", "^--"),
+    "faiss_hnsw_64": ("faiss HNSW, efSearch 64", "#56B4E9", "d--"),
+    "faiss_hnsw_512": ("faiss HNSW, efSearch 512", "#0072B2", "d--"),
 }
 """Backend to its label, colour and line."""
 
 
-def plot_growth(report: dict[str, Any], path: Path) -> None:
-    """Draw milliseconds over items, both logarithmic, one line per method."""
+def plot_growth(report: Report, path: Path) -> bool:
+    """Draw milliseconds over items, both logarithmic, one line per method.
+
+    Nothing is drawn, and false returned, where the report has no such rows.
+    """
+    rows = [row for row in report["rows"] if row["bench"] == "retrieval_growth"]
+    if not rows:
+        return False
     import matplotlib
 
     matplotlib.use("agg")
     from matplotlib import pyplot as plt
 
-    rows = [row for row in report["rows"] if row["bench"] == "retrieval_growth"]
-    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(5.4, 5.6), layout="constrained")
     for name, (label, colour, line) in STYLES.items():
         own = sorted((row for row in rows if row["backend"] == name), key=lambda r: r["case"]["N"])
         if not own:
@@ -37,8 +43,9 @@ def plot_growth(report: dict[str, Any], path: Path) -> None:
     axes.set(xscale="log", yscale="log", xlabel="items", ylabel="ms per request, one thread")
     axes.set_title("One request, ten items", loc="left")
     axes.grid(which="major", alpha=0.3)
-    axes.legend(frameon=False)
+    figure.legend(loc="outside lower left", frameon=False, fontsize=9)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=200)
     plt.close(figure)
+    return True

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from rich.table import Table
 
-from mmgrec.profiling.environment import machine
+from mmgrec.profiling.bench_schema import Report, Row, make_report
 from mmgrec.profiling.serve_client import Client, Load
 from mmgrec.profiling.serve_process import ServerProcess, server_process
 from mmgrec.profiling.soak import copy_of
@@ -43,15 +44,23 @@ def requests_of(histories: Sequence[Sequence[Any]], **more: object) -> list[byte
 
 def bench_serve(
     run: Path, histories: list[list[Any]], seconds: float, tell: Callable[[str], None]
-) -> dict[str, Any]:
-    """Load servers of one and two workers; return ``machine``, ``roof`` (none) and ``rows``.
+) -> Report:
+    """Load servers of one and two workers; there is no roof to hold them against.
 
     Client and servers share the machine; requests are of one user each, for ten items with
     twenty beams.
     """
-    rows: list[dict[str, Any]] = []
+    return make_report({}, serve_rows(run, histories, seconds, tell))
+
+
+def serve_rows(
+    run: Path, histories: list[list[Any]], seconds: float, tell: Callable[[str], None]
+) -> Iterator[Row]:
+    """Yield the rows of all loads."""
     with copy_of(run) as copy:
+        items = pl.scan_parquet(copy / "items.parquet").select(pl.len()).collect().item()
         for workers in WORKERS:
+            case = {"items": items, "workers": workers, "beams": BEAM_WIDTH}
             with server_process(copy, workers) as server:
                 client = Client(server.host, server.port, requests_of(histories))
                 try:
@@ -59,39 +68,36 @@ def bench_serve(
                     client.load(None, CONNECTIONS, 1.0)
                     if workers == 1:
                         tell("one request after the other")
-                        rows.append(_overhead(copy, client, histories))
-                    rows += _against_load(server, client, workers, seconds, tell)
+                        yield _overhead(case, copy, client, histories)
+                    yield from _against_load(case, server, client, seconds, tell)
                 finally:
                     client.close()
-    return {"machine": machine(), "roof": {}, "rows": rows}
 
 
 def _against_load(
-    server: ServerProcess,
-    client: Client,
-    workers: int,
-    seconds: float,
-    tell: Callable[[str], None],
-) -> Iterator[dict[str, Any]]:
+    case: Row, server: ServerProcess, client: Client, seconds: float, tell: Callable[[str], None]
+) -> Iterator[Row]:
+    workers = case["workers"]
     tell(f"{workers} workers, as fast as they answer")
     before = server.cpu_seconds()
     most = client.load(None, CONNECTIONS, seconds)
-    yield _row(workers, most, None, server, before)
+    yield _row(case | {"load": 1.0}, most, None, server, before)
     for share in SHARES:
         rate = share * most.rate
         tell(f"{workers} workers, {rate:,.0f} requests/s offered")
         before = server.cpu_seconds()
-        yield _row(workers, client.load(rate, CONNECTIONS, seconds), rate, server, before)
+        load = client.load(rate, CONNECTIONS, seconds)
+        yield _row(case | {"load": share}, load, rate, server, before)
 
 
 def _row(
-    workers: int, load: Load, rate: float | None, server: ServerProcess, cpu_before: float
-) -> dict[str, Any]:
-    offered = {} if rate is None else {"offered_per_s": round(rate, 1)}
+    case: Row, load: Load, rate: float | None, server: ServerProcess, cpu_before: float
+) -> Row:
     return {
         "bench": "serve_load",
-        "case": {"workers": workers, "connections": CONNECTIONS, "beams": BEAM_WIDTH, **offered},
+        "case": case | {"connections": CONNECTIONS},
         "backend": "native",
+        **({} if rate is None else {"offered_per_s": round(rate, 1)}),
         "requests_per_s": load.rate,
         "median_s": load.quantile(0.5),
         "p99_s": load.quantile(0.99),
@@ -102,7 +108,7 @@ def _row(
     }
 
 
-def _overhead(run: Path, client: Client, histories: list[list[Any]]) -> dict[str, Any]:
+def _overhead(case: Row, run: Path, client: Client, histories: list[list[Any]]) -> Row:
     """Compare one request after the other with as many engine calls in this process."""
     engine = Engine.load(run, threads=1)
     seconds = []
@@ -115,7 +121,7 @@ def _overhead(run: Path, client: Client, histories: list[list[Any]]) -> dict[str
     baseline = float(np.median(seconds))
     return {
         "bench": "serve_load",
-        "case": {"workers": 1, "connections": 1, "beams": BEAM_WIDTH},
+        "case": case | {"connections": 1},
         "backend": "native",
         "requests_per_s": load.rate,
         "median_s": load.quantile(0.5),
@@ -127,7 +133,7 @@ def _overhead(run: Path, client: Client, histories: list[list[Any]]) -> dict[str
     }
 
 
-def serve_tables(report: dict[str, Any]) -> Iterator[Table]:
+def serve_tables(report: Report) -> Iterator[Table]:
     """Lay the rows out for people."""
     table = Table(title="one user per request, client on the same machine", title_justify="left")
     for name in ("workers", "connections", "offered/s", "answered/s", "p50 ms", "p99 ms"):
@@ -136,7 +142,7 @@ def serve_tables(report: dict[str, Any]) -> Iterator[Table]:
         table.add_column(name, justify="right")
     for row in report["rows"]:
         case = row["case"]
-        offered = case.get("offered_per_s")
+        offered = row.get("offered_per_s")
         table.add_row(
             str(case["workers"]),
             str(case["connections"]),
