@@ -57,7 +57,7 @@ pygments_dark_style = "monokai"
 def keep_sentences(
     app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
 ) -> None:
-    """Give an attribute's docstring an empty type, or napoleon takes what precedes a colon for it."""
+    """Give an attribute an empty type, or napoleon takes what precedes a colon for one."""
     if what in ("attribute", "data", "property") and lines and ":" in lines[0]:
         lines[0] = f": {lines[0]}"
 
