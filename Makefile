@@ -7,11 +7,12 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constr
 # What `test` needs first; CI sets it empty, where the wheel is already installed.
 SETUP ?= dev
 
-.PHONY: help setup dev quickstart test lint format bench clean
+.PHONY: help setup dev quickstart test lint format bench docs clean
 help:
 	@echo "make quickstart   set up, get MovieLens 100K, train, evaluate, recommend (about 4 minutes)"
 	@echo "make test         set up and run the tests"
 	@echo "make lint         all static checks"
+	@echo "make docs         build the documentation site and check its links (build/docs/index.html)"
 	@echo "make bench        time the ops beside their baselines, under pytest-benchmark"
 	@echo "make clean        remove .venv, build, data and runs"
 
@@ -56,6 +57,17 @@ format: dev
 
 bench: dev
 	cd $(abspath $(VENV)) && $(BIN)/pytest "$(CURDIR)/benches" --benchmark-only
+
+# What `docs` needs first; CI sets it empty, as for `test`.
+DOCS_SETUP ?= $(VENV)/.docs
+DOCS_OUT ?= build/docs
+docs: $(DOCS_SETUP)
+	cd $(abspath $(VENV)) && $(BIN)/python -m sphinx -W --keep-going -q -d $(abspath $(DOCS_OUT))/.doctrees "$(CURDIR)/docs" $(abspath $(DOCS_OUT))
+	$(BIN)/python docs/check_site.py $(DOCS_OUT)
+
+$(VENV)/.docs: $(VENV)/.setup
+	$(PIP) -e '.[docs]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build data runs

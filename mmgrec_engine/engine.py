@@ -77,7 +77,7 @@ class Engine:
 
     @property
     def item_width(self) -> int:
-        """D: numbers per item vector."""
+        """Numbers per item vector, D."""
         return int(self._live.state.vectors.shape[1])
 
     @property
@@ -286,7 +286,7 @@ class Engine:
 
         ::
 
-            vectors = graph encoder of the features alone (an item without interactions)
+            vectors = a linear map of the features, which training fitted to the trained vectors
             rec_ids = residual quantiser of the vectors; the nearest that is free
             all items or, where anything is wrong, none
 

@@ -77,7 +77,7 @@ def evaluate(dataset: Dataset, split: Split, scorer: Scorer) -> dict[str, Any]:
         Interactions with splits.
     split : Split
         VALID or TEST.
-    scorer : Scorer
+    scorer : baselines.base.Scorer
         Asked for users with training items only.
 
     Returns
