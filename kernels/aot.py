@@ -28,9 +28,17 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from mmgrec_engine.errors import ConfigError, MMGRecError
-from mmgrec_engine.kernels.aot_table import TABLE, Row, key, read_table, violations, write_table
+from mmgrec_engine.kernels.aot_table import (
+    TABLE,
+    Row,
+    key,
+    read_table,
+    resource_row,
+    violations,
+    write_table,
+)
 from mmgrec_engine.kernels.compilation import Compilation
-from mmgrec_engine.kernels.occupancy import PROCESSORS, occupancy, processor
+from mmgrec_engine.kernels.occupancy import PROCESSORS, processor
 from mmgrec_engine.kernels.resources import from_amdgcn, from_cubin
 
 MODULES = (
@@ -49,6 +57,11 @@ def _compilations(module: str, target: str) -> list[Compilation]:
     kernels = importlib.import_module(f"mmgrec_engine.kernels.{module}")
     found: list[Compilation] = kernels.compilations(target)
     return found
+
+
+def kernel_names(target: str) -> list[str]:
+    """Names of all kernels that are compiled for a target, in the modules' order."""
+    return list(dict.fromkeys(c.name for module in MODULES for c in _compilations(module, target)))
 
 
 def source_of(compilation: Compilation) -> ASTSource:
@@ -73,7 +86,7 @@ def source_of(compilation: Compilation) -> ASTSource:
 def compile_row(compilation: Compilation, target: str) -> Row:
     """Compile one configuration for one target and read what it takes."""
     unit = processor(target)
-    row: Row = {
+    about: Row = {
         "kernel": compilation.name,
         "config": dict(compilation.config),
         "target": target,
@@ -86,21 +99,11 @@ def compile_row(compilation: Compilation, target: str) -> Row:
     try:
         compiled = triton.compile(source, target=gpu, options=options)
     except Exception as error:  # whatever the compiler cannot do is a row of the report
-        return {**row, "unsupported": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
+        return {**about, "unsupported": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
     nvidia = unit.backend == "cuda"
     took = from_cubin(compiled.asm["cubin"]) if nvidia else from_amdgcn(compiled.asm["amdgcn"])
-    shared = compiled.metadata.shared
-    filled = occupancy(target, took.registers, shared, compilation.num_warps)
-    return {
-        **row,
-        "registers": took.registers,
-        "spill_bytes": took.spill_bytes,
-        "shared_bytes": shared,
-        "mma": took.matrix,
-        "resident_warps": filled.resident,
-        "occupancy": filled.share,
-        "limited_by": filled.limit,
-    }
+    row = resource_row(about, took, compiled.metadata.shared)
+    return row | {"products": compilation.products}
 
 
 def _compile_task(module: str, target: str, index: int) -> Row:

@@ -17,13 +17,46 @@ from typing import Any
 import triton
 
 from mmgrec_engine.errors import ConfigError
-from mmgrec_engine.kernels.resources import tool_version
+from mmgrec_engine.kernels.occupancy import occupancy
+from mmgrec_engine.kernels.resources import Resources, tool_version
 
 TABLE = Path(__file__).with_name("resources.json")
 TRITON = {"triton": triton.__version__}
 MORE_REGISTERS = 8  # what another build of ptxas may differ by; shared memory is ours, to the byte
 
 Row = dict[str, Any]
+
+NOT_RECORDED = ("static_shared_bytes", "blocks", "mix", "widths", "products")
+"""What a row says beyond the table: it is for `mmgrec profile --kernels`, and nothing to guard."""
+
+
+def resource_row(about: Row, took: Resources, shared: int) -> Row:
+    """Complete what is known of a kernel by what its machine code takes and how it fits.
+
+    Parameters
+    ----------
+    about : dict
+        ``kernel``, ``config``, ``target``, ``warps``, ``matrix_units``.
+    took : Resources
+        Read from the machine code.
+    shared : int
+        Bytes of shared memory that a launch asks for.
+    """
+    filled = occupancy(about["target"], took.registers, shared + took.static_shared, about["warps"])
+    return {
+        **about,
+        "registers": took.registers,
+        "spill_bytes": took.spill_bytes,
+        "shared_bytes": shared,
+        "static_shared_bytes": took.static_shared,
+        "mma": took.matrix,
+        "resident_warps": filled.resident,
+        "occupancy": filled.share,
+        "limited_by": filled.limit,
+        "blocks": dict(filled.blocks),
+        "mix": took.mix,
+        "widths": took.widths,
+    }
 
 
 def key(row: Row) -> tuple[str, str, str]:
@@ -124,14 +157,20 @@ def violations(
     return wrong, None
 
 
-def write_table(path: Path, rows: Sequence[Row], compiler: Mapping[str, str] | None = None) -> None:
-    """Write the table, one row per line, so that a change reads well as a diff."""
-    head = compiler or {
+def compiler_versions() -> dict[str, str]:
+    """Versions of Triton and of what it assembles with."""
+    return {
         **TRITON,
         "ptxas": tool_version("ptxas"),
         "ptxas_blackwell": tool_version("ptxas-blackwell"),
     }
-    lines = ",\n".join(json.dumps(row) for row in sorted(rows, key=key))
+
+
+def write_table(path: Path, rows: Sequence[Row], compiler: Mapping[str, str] | None = None) -> None:
+    """Write the table, one row per line, so that a change reads well as a diff."""
+    head = compiler or compiler_versions()
+    kept = ({k: v for k, v in row.items() if k not in NOT_RECORDED} for row in rows)
+    lines = ",\n".join(json.dumps(row) for row in sorted(kept, key=key))
     opening = json.dumps(dict(head), indent=1).rstrip("\n}")
     path.write_text(f'{opening},\n "rows": [\n{lines}\n ]\n}}\n')
 

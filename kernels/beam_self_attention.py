@@ -12,6 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from mmgrec_engine.kernels.compilation import Compilation
+from mmgrec_engine.kernels.ranges import op_range
 from mmgrec_engine.kernels.relation_attention_forward import LOG2E
 from mmgrec_engine.kernels.relation_attention_launch import WIDTHS
 
@@ -105,7 +106,7 @@ def beam_self_attention(qkv: Tensor, cache: Tensor, parents: Tensor, position: i
     fixed = constants(heads, width)
     blocks = -(-beams // fixed["BLOCK_M"])
     sizes = (users, beams, cache.shape[2], position, blocks)
-    with torch.cuda.device_of(qkv):  # type: ignore[no-untyped-call]
+    with torch.cuda.device_of(qkv), op_range("beam_self_attention"):  # type: ignore[no-untyped-call]
         beam_self_attention_forward[(users * blocks,)](
             qkv, cache, parents, out, *sizes, **fixed, num_warps=4
         )

@@ -25,3 +25,10 @@ class Compilation:
     num_stages: int
     config: Mapping[str, int | str]
     matrix_units: bool
+
+    @property
+    def products(self) -> int:
+        """How many products on matrix units stand for one of the numbers: parts of fp32 in TF32."""
+        if "PARTS" in self.constexprs:
+            return int(self.constexprs["PARTS"])
+        return 3 if self.constexprs.get("PRECISION") == "tf32x3" else 1

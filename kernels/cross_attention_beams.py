@@ -13,6 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from mmgrec_engine.kernels.compilation import Compilation
+from mmgrec_engine.kernels.ranges import op_range
 from mmgrec_engine.kernels.relation_attention_forward import (
     LOG2E,
     add_product,
@@ -167,7 +168,7 @@ def cross_attention_beams(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor) -> T
     strides = [stride for x in arrays for stride in x.stride()[:-1]]
     sizes = (queries, k.shape[2], blocks)
     options = {"num_warps": tiles.warps, "num_stages": tiles.stages}
-    with torch.cuda.device_of(q):  # type: ignore[no-untyped-call]
+    with torch.cuda.device_of(q), op_range("cross_attention_beams"):  # type: ignore[no-untyped-call]
         cross_attention_beams_forward[(users * heads * blocks,)](
             *arrays, lengths.contiguous(), out, *strides, *sizes, **fixed, **options
         )

@@ -22,8 +22,15 @@ from pathlib import Path
 
 from mmgrec_engine import _native
 from mmgrec_engine.errors import ConfigError, MMGRecError
-from mmgrec_engine.kernels.aot_table import Row, key, read_table, violations, write_table
-from mmgrec_engine.kernels.occupancy import PROCESSORS, occupancy, processor
+from mmgrec_engine.kernels.aot_table import (
+    Row,
+    key,
+    read_table,
+    resource_row,
+    violations,
+    write_table,
+)
+from mmgrec_engine.kernels.occupancy import PROCESSORS, processor
 from mmgrec_engine.kernels.resources import Resources, from_cubin
 
 KERNEL = "constrained_topk"
@@ -72,26 +79,17 @@ def compile_source(tree: Path, target: str) -> Resources:
 
 def rows_of(target: str, took: Resources) -> list[Row]:
     """Say what every shape of a block takes on a target."""
-    rows: list[Row] = []
+    rows = []
     for beams, keep in SHAPES:
         warps, shared = _native.constrained_topk_block(beams, keep)
-        filled = occupancy(target, took.registers, shared, warps)
-        rows.append(
-            {
-                "kernel": KERNEL,
-                "config": {"beams": beams, "keep": keep},
-                "target": target,
-                "warps": warps,
-                "matrix_units": False,
-                "registers": took.registers,
-                "spill_bytes": took.spill_bytes,
-                "shared_bytes": shared,
-                "mma": took.matrix,
-                "resident_warps": filled.resident,
-                "occupancy": filled.share,
-                "limited_by": filled.limit,
-            }
-        )
+        about = {
+            "kernel": KERNEL,
+            "config": {"beams": beams, "keep": keep},
+            "target": target,
+            "warps": warps,
+            "matrix_units": False,
+        }
+        rows.append(resource_row(about, took, shared))
     return rows
 
 

@@ -19,6 +19,7 @@ from mmgrec_engine.kernels.linear_norm import (
     normalised,
     row_block_compilations,
 )
+from mmgrec_engine.kernels.ranges import op_range
 from mmgrec_engine.kernels.relation_attention_forward import add_product, product
 from mmgrec_engine.kernels.relation_attention_launch import padded_width
 
@@ -94,7 +95,7 @@ def feed_forward_norm(
     half = x.dtype != torch.float32
     fixed = constants(inner, width, rows, precision_of(x.dtype), half=half)
     weights = (into.contiguous(), into_bias, out_of.contiguous(), out_of_bias)
-    with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
+    with torch.cuda.device_of(x), op_range("feed_forward_norm"):  # type: ignore[no-untyped-call]
         feed_forward_norm_forward[(-(-rows // fixed["BLOCK_R"]),)](
             x.contiguous(),
             *weights,

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mmgrec_engine.kernels.compilation import Compilation
 from mmgrec_engine.kernels.cross_attention_beams import precision_of
+from mmgrec_engine.kernels.ranges import op_range
 from mmgrec_engine.kernels.relation_attention_forward import add_product
 from mmgrec_engine.kernels.relation_attention_launch import padded_width
 
@@ -99,7 +100,7 @@ def linear_norm(
     rows = out.numel() // width
     fixed = constants(inner, width, rows, precision_of(x.dtype))
     tensors = (x.contiguous(), residual.contiguous(), weight.contiguous(), norm_weight, norm_bias)
-    with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
+    with torch.cuda.device_of(x), op_range("linear_norm"):  # type: ignore[no-untyped-call]
         linear_norm_forward[(-(-rows // fixed["BLOCK_R"]),)](
             *tensors, out, rows, **fixed, num_warps=4
         )
@@ -147,4 +148,5 @@ def row_block_compilations(
                         matrix_units=True,
                     )
                 )
-    return found
+    # The widest fp32 rows have one tile for few and for many.
+    return list({str(c.config): c for c in found}.values())

@@ -14,6 +14,7 @@ CDNA3 ISA reference guide, section 3.6 (512 vector registers per lane, AGPRs inc
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mmgrec_engine.errors import ConfigError
@@ -52,11 +53,15 @@ PROCESSORS = {
 
 @dataclass(frozen=True)
 class Occupancy:
-    """``resident`` warps of one processor as a share of the most, and the resource that limits."""
+    """``resident`` warps of one processor as a share of the most, and the resource that limits.
+
+    ``blocks``: how many blocks each resource alone would let in.
+    """
 
     resident: int
     share: float
     limit: str
+    blocks: Mapping[str, int]
 
 
 def processor(target: str) -> Processor:
@@ -115,4 +120,4 @@ def occupancy(target: str, registers: int, shared_bytes: int, warps: int) -> Occ
         blocks["shared memory"] = 0
     limit = min(blocks, key=lambda resource: blocks[resource])
     resident = blocks[limit] * warps
-    return Occupancy(resident, resident / unit.most_warps, limit)
+    return Occupancy(resident, resident / unit.most_warps, limit, blocks)

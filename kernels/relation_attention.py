@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mmgrec_engine.kernels.compilation import Compilation
+from mmgrec_engine.kernels.ranges import op_range
 from mmgrec_engine.kernels.relation_attention_backward import (
     relation_attention_key_gradients,
     relation_attention_query_gradients,
@@ -43,7 +44,8 @@ def attention_op(
     )
     out = rows_heads_width(q, zero=packed)
     lse = rows_heads_width(q[..., :1].float(), zero=packed)
-    x.launch(relation_attention_forward, "forward", (*x.tensors, out, lse), own_rows=False)
+    with op_range("relation_attention"):
+        x.launch(relation_attention_forward, "forward", (*x.tensors, out, lse), own_rows=False)
     return out, lse[..., 0]
 
 
@@ -122,7 +124,8 @@ def backward_op(
     x = Inputs.of(
         (q, k, v), (relation_q, relation_k, relation_v), gates, lengths, max_length, packed
     )
-    return _launch_backward(x, d_out, out, lse)
+    with op_range("relation_attention_backward"):
+        return _launch_backward(x, d_out, out, lse)
 
 
 @backward_op.register_fake

@@ -1,9 +1,9 @@
-"""What a compiled kernel takes, read from its machine code: registers, spills, matrix instructions.
+"""What a compiled kernel takes, read from its machine code: registers, spills, instructions.
 
 ::
 
-    cubin  -> cuobjdump --dump-resource-usage    registers, stack
-           -> cuobjdump -sass                    STL/LDL (spills), HMMA, HGMMA, UTC*MMA, ...
+    cubin  -> cuobjdump --dump-resource-usage    registers, stack, static shared memory
+           -> cuobjdump -sass                    STL/LDL (spills), instructions by class
     amdgcn -> the metadata and v_mfma            registers, AGPRs, spills, scratch
 """
 
@@ -12,26 +12,33 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import triton
 
 from mmgrec_engine.errors import MMGRecError
+from mmgrec_engine.kernels.sass import access_widths, instruction_mix, matrix_instructions
 
-# By name: HFMA2.MMA, for one, is no matrix instruction but how sm_80 loads a constant.
-_MATRIX = re.compile(r"\b([HIBDQO]MMA|[HIQB]GMMA|UTC[A-Z]*MMA)\b")
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+RESERVED_SHARED = 1024
+"""Bytes of every block that cuobjdump counts as the kernel's own from sm_90 on."""
 
 
 @dataclass(frozen=True)
 class Resources:
-    """Per thread: registers (AGPRs included) and spilled bytes; matrix instructions by name."""
+    """Per thread: registers (AGPRs included) and spilled bytes; matrix instructions by name.
+
+    ``static_shared``: bytes of shared memory that the code itself reserves, the block's own 1 KiB
+    of sm_90 and later left out. ``mix``, ``widths``: see `mmgrec_engine.kernels.sass`.
+    """
 
     registers: int
     spill_bytes: int
     matrix: dict[str, int]
+    static_shared: int = 0
+    mix: dict[str, int] = field(default_factory=dict)
+    widths: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 def run_tool(name: str, *arguments: str) -> str:
@@ -54,13 +61,25 @@ def from_sass(usage: str, sass: str) -> Resources:
     Register spills show as a stack frame and as STL/LDL (stores and loads of local memory);
     either counts, whichever says more.
     """
-    found = re.search(r"REG:(\d+) STACK:(\d+) .*?LOCAL:(\d+)", usage)
+    found = re.search(r"REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)", usage)
     if found is None:
         raise MMGRecError("cuobjdump names no registers", value=usage.strip()[-400:])
-    registers, stack, local = (int(number) for number in found.groups())
-    moved = 4 * len(re.findall(r"\b(?:STL|LDL)\b", sass))
-    matrix = Counter(_MATRIX.findall(sass))
-    return Resources(registers, max(stack + local, moved), dict(sorted(matrix.items())))
+    registers, stack, shared, local = (int(number) for number in found.groups())
+    mix = instruction_mix(sass)
+    return Resources(
+        registers,
+        max(stack + local, 4 * mix.get("local", 0)),
+        matrix_instructions(sass),
+        shared - RESERVED_SHARED * (architecture_of(sass) >= 90),
+        mix,
+        access_widths(sass),
+    )
+
+
+def architecture_of(sass: str) -> int:
+    """Tell the architecture that a disassembly is of; 0 where it does not say."""
+    found = re.search(r"code for sm_(\d+)", sass)
+    return int(found.group(1)) if found else 0
 
 
 def from_cubin(cubin: bytes) -> Resources:

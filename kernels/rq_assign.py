@@ -48,6 +48,7 @@ from torch import Tensor
 
 from mmgrec_engine.errors import ConfigError
 from mmgrec_engine.kernels.compilation import Compilation
+from mmgrec_engine.kernels.ranges import op_range
 from mmgrec_engine.kernels.rq_assign_kernel import rq_assign_kernel, rq_table_kernel
 from mmgrec_engine.kernels.rq_assign_setup import WIDEST, Setup, setup_for
 
@@ -100,7 +101,8 @@ def launch(x: Tensor, codebooks: Tensor, top2: bool, setup: Setup) -> tuple[Tens
 def rq_assign_triton(x: Tensor, codebooks: Tensor, top2: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Codes, squared residual norms, and two distances per level (no rows where not asked)."""
     split = codebooks.dtype == torch.float32
-    return launch(x, codebooks, top2, setup_for(x.shape[1], _target_of(x.device), split))
+    with op_range("rq_assign"):
+        return launch(x, codebooks, top2, setup_for(x.shape[1], _target_of(x.device), split))
 
 
 @rq_assign_triton.register_fake

@@ -72,7 +72,20 @@ def test_a_compiled_row(compiled: list[dict[str, Any]]) -> None:
         assert row["spill_bytes"] == 0
         assert row["shared_bytes"] > 0
         assert 0 < row["occupancy"] <= 1
+        assert row["blocks"][row["limited_by"]] == row["resident_warps"] // row["warps"]
         assert wrong(row, row) == []
+
+
+def test_a_compiled_row_tells_its_instructions(compiled: list[dict[str, Any]]) -> None:
+    for row, products in zip(compiled[:2], (3, 3), strict=True):
+        assert row["mix"]["matrix"] == sum(row["mma"].values())
+        assert sum(row["mix"].values()) > 500
+        assert row["mix"].get("other", 0) == 0
+        assert row["widths"]["global_load"]["128"] > 0
+        assert sum(row["widths"]["global_load"].values()) == row["mix"]["global_load"]
+        assert row["static_shared_bytes"] == 0
+        assert row["products"] == products
+    assert compiled[2]["products"] == 1  # AMD's matrix units take fp32 as it is
 
 
 def test_the_compiled_row_is_in_the_checked_in_table(compiled: list[dict[str, Any]]) -> None:
@@ -143,7 +156,7 @@ def test_another_triton_compares_hard_rules_only() -> None:
 def test_table_round_trip_one_row_per_line(tmp_path: Path) -> None:
     path = tmp_path / "table.json"
     rows = [ROW, {**ROW, "target": "sm_90"}]
-    aot_table.write_table(path, rows)
+    aot_table.write_table(path, [{**row, "mix": {"fma": 1}, "products": 3} for row in rows])
     assert aot_table.read_table(path)["rows"] == rows
     assert sum("rq_assign" in line for line in path.read_text().splitlines()) == 2
     with pytest.raises(ConfigError, match="cannot be read"):
@@ -184,6 +197,12 @@ def test_occupancy(
 ) -> None:
     found = occupancy(target, registers, shared, warps)
     assert (found.resident, found.limit) == (resident, limit)
+    assert found.blocks[found.limit] * warps == resident
+
+
+def test_every_resource_says_how_many_blocks_it_lets_in() -> None:
+    found = occupancy("sm_90", 128, 48 * 1024, 4)
+    assert found.blocks == {"registers": 4, "shared memory": 4, "warps": 16, "blocks": 32}
 
 
 def test_unknown_target() -> None:
@@ -193,7 +212,8 @@ def test_unknown_target() -> None:
 
 def test_reading_machine_code() -> None:
     usage = " Function kernel:\n  REG:96 STACK:16 SHARED:1024 LOCAL:0 CONSTANT[0]:616"
-    sass = "HFMA2.MMA R5, -RZ ;\nHMMA.1688 R4 ;\nSTL [R1], R2 ;\nLDL R2, [R1] ;\nUTCHMMA gdesc ;"
+    lines = ("HFMA2.MMA R5, -RZ, RZ, 0, 0", "HMMA.1688 R4", "STL [R1], R2", "LDL R2, [R1]")
+    sass = "".join(f"/*{n:04x}*/ {line} ;\n" for n, line in enumerate((*lines, "UTCHMMA gdesc")))
     found = from_sass(usage, sass)
     assert (found.registers, found.spill_bytes) == (96, 16)
     assert found.matrix == {"HMMA": 1, "UTCHMMA": 1}

@@ -1,4 +1,4 @@
-"""`mmgrec profile`: where the time of a request and of a batch goes."""
+"""`mmgrec profile`: where the time of a request goes, and what the GPU kernels are made of."""
 
 from __future__ import annotations
 
@@ -8,23 +8,66 @@ from typing import Annotated, Any
 import typer
 
 from mmgrec.cli.output import HUMAN, print_report
-from mmgrec.cli.runs import JsonOption, RunArgument
+from mmgrec.cli.runs import JsonOption
+from mmgrec_engine.errors import ConfigError
 
 
 def profile(
-    run: RunArgument,
-    out: Annotated[Path, typer.Option(help="Folder for profile.json, .png and the trace.")] = Path(
-        "profile"
-    ),
+    run: Annotated[Path | None, typer.Argument(help="Folder of the run.")] = None,
+    kernels: Annotated[
+        bool, typer.Option("--kernels", help="Profile the GPU kernels instead; needs no GPU.")
+    ] = False,
+    target: Annotated[
+        str | None,
+        typer.Option(help="sm_80, sm_90 or sm_100; that of the GPU here, else sm_90."),
+    ] = None,
+    kernel: Annotated[
+        list[str] | None, typer.Option(help="Kernels whose names begin so; repeatable.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for JSON, pictures and traces. [default: profile; kernels: nowhere]"
+        ),
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Users of the batch.")] = 64,
     k: Annotated[int, typer.Option("-k", "--k", min=1, help="Items per user.")] = 10,
     beam_width: Annotated[int, typer.Option(min=1, help="Beams per user.")] = 50,
     json: JsonOption = False,
 ) -> None:
-    """Time one request and one batch by stage: a table, a picture and a trace for Perfetto.
+    """Time one request and one batch of a RUN by stage, or profile the GPU kernels.
 
-    One thread. The request is that of the user whose history has the median length.
+    RUN: a table, a picture and a trace for Perfetto; one thread. The request is that of the user
+    whose history has the median length.
+
+    --kernels: registers, shared memory, occupancy, instructions and a roofline prediction of every
+    compiled kernel; on a GPU measured times and traces too.
     """
+    _check(run, kernels, target, kernel)
+    if kernels:
+        from mmgrec.cli.profile_kernels import profile_kernels
+
+        profile_kernels(target, kernel or [], out, json)
+    elif run is not None:
+        _profile_run(run, out or Path("profile"), (batch, k, beam_width), json)
+
+
+def _check(run: Path | None, kernels: bool, target: str | None, kernel: list[str] | None) -> None:
+    """Refuse options that contradict each other."""
+    either = "either a run (mmgrec profile RUN) or --kernels"
+    if kernels and run is not None:
+        raise ConfigError("profile got a run and --kernels", value=run, allowed=either)
+    if not kernels and run is None:
+        raise ConfigError("profile got nothing to profile", allowed=either)
+    if not kernels and (target or kernel):
+        raise ConfigError(
+            "--target and --kernel are for kernels",
+            value=target or " ".join(kernel or []),
+            remedy="add --kernels, or leave them out",
+        )
+
+
+def _profile_run(run: Path, out: Path, sizes: tuple[int, int, int], json: bool) -> None:
     from mmgrec.profiling.profile_files import plot_profile, write_trace
     from mmgrec.profiling.request_profile import profile_tables
     from mmgrec_engine.artifact import ensure_folder
@@ -32,7 +75,7 @@ def profile(
 
     ensure_folder(out)
     with HUMAN.status("") as status:
-        report = _report(run, batch, k, beam_width, status.update)
+        report = _report(run, *sizes, status.update)
     write_json(report)(out / "profile.json")
     plot_profile(report, out / "profile.png")
     write_trace(report, out / "trace.json")

@@ -1,0 +1,166 @@
+"""The kernels' report for people: four narrow tables per kernel, readable at 100 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import groupby
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from mmgrec.profiling.kernel_devices import DEVICES
+
+Row = dict[str, Any]
+WIDTH = 100
+
+ARITHMETIC = {
+    "mma": "matrix",
+    "fma": "fma",
+    "add mul": "add_mul",
+    "oth. fp": "float_other",
+    "mufu": "special",
+    "cvt": "convert",
+    "int": "integer",
+    "move": "move",
+    "shfl": "exchange",
+    "bar": "barrier",
+    "ctl": "control",
+    "else": "other",
+}
+"""Column to class of instructions."""
+
+LEGEND = (
+    "mma: matrix units; mufu: special functions; shfl: between lanes; bar: barriers; ctl: branches"
+)
+
+MEMORY = {
+    "global load": "global_load",
+    "global store": "global_store",
+    "shared load": "shared_load",
+    "shared store": "shared_store",
+}
+OTHER_MEMORY = {
+    "async copy": "async_copy",
+    "tensor mem": "tensor_memory",
+    "atomic": "atomic",
+    "const": "constant",
+    "spill": "local",
+}
+
+
+def kernel_tables(report: dict[str, Any]) -> Iterator[Table]:
+    """Lay the report out: per kernel what it takes, its instructions and its roofline."""
+    measured = any("measured_s" in row for row in report["kernels"])
+    for kernel, group in groupby(report["kernels"], key=lambda row: row["kernel"]):
+        rows = list(group)
+        yield _resources(f"{kernel} on {report['target']}", rows)
+        yield _counts("instructions in its code, static", rows, ARITHMETIC)
+        yield _memory(rows)
+        yield _roofline(rows, measured)
+
+
+def config_of(row: Row) -> str:
+    """Name a configuration in few letters: "fp32 head_width 64" is "fp32 64"."""
+    return " ".join(str(value) for value in row["config"].values())
+
+
+def _table(title: str, row: Row, caption: str | None = None) -> Table:
+    table = Table(
+        title=title,
+        caption=caption,
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    table.add_column("\n".join(row["config"]), no_wrap=True)
+    return table
+
+
+def _fill(table: Table, rows: list[Row], columns: Mapping[str, Callable[[Row], str]]) -> Table:
+    """Add right-aligned columns; headings break at spaces."""
+    for heading in columns:
+        table.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(config_of(row), *(cell(row) for cell in columns.values()))
+    return table
+
+
+def _blocks(resource: str) -> Callable[[Row], str]:
+    return lambda row: str(row["blocks"][resource])
+
+
+def _resources(title: str, rows: list[Row]) -> Table:
+    columns: dict[str, Callable[[Row], str]] = {
+        "warps": lambda row: str(row["warps"]),
+        "regis- ters": lambda row: str(row["registers"]),
+        "spilled bytes": lambda row: str(row["spill_bytes"]),
+        "shared bytes": lambda row: f"{row['shared_bytes']:,}",
+        "static": lambda row: f"{row['static_shared_bytes']:,}",
+        "blocks by registers": _blocks("registers"),
+        "by shared": _blocks("shared memory"),
+        "by warps": _blocks("warps"),
+        "most": _blocks("blocks"),
+        "limit": lambda row: row["limited_by"],
+        "occu- pancy": lambda row: f"{row['occupancy']:.0%}",
+    }
+    return _fill(_table(title, rows[0]), rows, columns)
+
+
+def _count(kind: str) -> Callable[[Row], str]:
+    return lambda row: str(row["mix"].get(kind, ""))
+
+
+def _counts(title: str, rows: list[Row], columns: Mapping[str, str]) -> Table:
+    cells: dict[str, Callable[[Row], str]] = {"all": lambda row: f"{sum(row['mix'].values()):,}"}
+    cells |= {heading: _count(kind) for heading, kind in columns.items()}
+    return _fill(_table(title, rows[0], LEGEND), rows, cells)
+
+
+def _widths(kind: str) -> Callable[[Row], str]:
+    """Say "12x128 2x32": so many accesses of so many bits per thread."""
+    return lambda row: " ".join(f"{n}x{bits}" for bits, n in row["widths"].get(kind, {}).items())
+
+
+def _memory(rows: list[Row]) -> Table:
+    cells = {heading: _widths(kind) for heading, kind in MEMORY.items()}
+    cells |= {heading: _count(kind) for heading, kind in OTHER_MEMORY.items()}
+    return _fill(_table("memory instructions, times bits per thread", rows[0]), rows, cells)
+
+
+def _shape(row: Row) -> str:
+    """Name the example without what the configuration says already."""
+    known = {"d", "D", "N", "E", "F"} if "dtype" in row["config"] else {"M", "W", "N"}
+    shape = {k: v for k, v in row["example"].items() if k not in known or (k == "N" and v > 1024)}
+    return " ".join(f"{key}={_short(value)}" for key, value in shape.items())
+
+
+def _short(value: int) -> str:
+    return f"{value // 1000}k" if value >= 10_000 and value % 1000 == 0 else str(value)
+
+
+def _microseconds(device: str) -> Callable[[Row], str]:
+    def cell(row: Row) -> str:
+        found = row["predicted"][device]
+        return f"{found['seconds'] * 1e6:.3g}{'*' if found['bound'] == 'memory' else ' '}"
+
+    return cell
+
+
+def _roofline(rows: list[Row], measured: bool) -> Table:
+    cells: dict[str, Callable[[Row], str]] = {
+        "example": _shape,
+        "MFLOP": lambda row: f"{row['flops'] / 1e6:,.4g}",
+        "MB": lambda row: f"{row['bytes'] / 1e6:,.3g}",
+        "FLOP /B": lambda row: f"{row['intensity']:.3g}",
+        "unit": lambda row: row["unit"] + (f" x{row['products']}" if row["products"] > 1 else ""),
+    }
+    cells |= {f"{name} us": _microseconds(name) for name in DEVICES}
+    if measured:
+        cells["measured us"] = lambda row: (
+            f"{row['measured_s'] * 1e6:.3g}" if "measured_s" in row else ""
+        )
+    caption = "prediction from datasheets; * bound by memory, else by arithmetic of the unit"
+    return _fill(_table("roofline", rows[0], caption), rows, cells)
