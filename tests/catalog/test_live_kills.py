@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +11,7 @@ import live_script
 import numpy as np
 import pytest
 from live_script import SIZES, model_of, next_call
+from nursery import Nursery
 
 from mmgrec_engine.catalog.live import LiveCatalog
 
@@ -22,52 +19,9 @@ KILLS = 100
 NO_COMPACTIONS = 10**9
 
 
-class Nursery:
-    """A light process that forks the children to be killed."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(live_script.__file__)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def _lines(self, command: str) -> Iterator[str]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(command + "\n")
-        self._process.stdin.flush()
-        return iter(self._process.stdout.readline, "")
-
-    def run(self, command: str, kill_after: float | None = None) -> tuple[list[int], int]:
-        """Return the numbers that a child printed, and its exit code; kill it after its first."""
-        lines = self._lines(command)
-        numbers: list[int] = []
-        pid = 0
-        for line in lines:
-            word, *rest = line.split()
-            if word == "end":
-                return numbers, int(rest[0])
-            if word == "pid":
-                pid = int(rest[0])
-            else:
-                numbers.append(int(word))
-            if pid and numbers and kill_after is not None:
-                time.sleep(kill_after)
-                os.kill(pid, signal.SIGKILL)
-                kill_after = None
-        raise AssertionError("the nursery has died")
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(timeout=30)
-
-
 @pytest.fixture
 def nursery() -> Iterator[Nursery]:
-    nursery = Nursery()
+    nursery = Nursery(live_script.__file__)
     yield nursery
     nursery.close()
 
@@ -85,8 +39,9 @@ def test_every_acknowledged_edit_survives_sigkill(tmp_path: Path, nursery: Nurse
     for round_ in range(KILLS):
         compact_after = 3 if round_ % 2 else NO_COMPACTIONS
         command = f"edit {folder} {round_} {compact_after}"
-        numbers, code = nursery.run(command, kill_after=rng.uniform(0, 0.03))
+        said, code = nursery.run(command, kill_after=rng.uniform(0, 0.03))
         assert code == -signal.SIGKILL
+        numbers = [int(line) for line in said]
         assert numbers == list(range(sequence + 1, numbers[-1] + 1))
         during_compaction += _leftovers(folder)
         with LiveCatalog.open(folder, compact_after=NO_COMPACTIONS) as catalog:

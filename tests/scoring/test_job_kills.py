@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import score_script
+from nursery import Nursery
 from rich.console import Console
 
 from mmgrec.data.dataset import Dataset
@@ -25,45 +21,9 @@ KILLS = 10
 USERS, SHARD, BATCH = 8_000, 500, 64
 
 
-class Nursery:
-    """A light process that forks the children to be killed."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(score_script.__file__)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def run(self, command: str, kill_after: float | None = None) -> int:
-        """Return a child's exit code; kill it so many seconds after it began."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(command + "\n")
-        self._process.stdin.flush()
-        pid, begun = 0, False
-        for line in iter(self._process.stdout.readline, ""):
-            word, *rest = line.split()
-            if word == "end":
-                return int(rest[0])
-            pid = int(rest[0]) if word == "pid" else pid
-            begun = begun or word == "begun"
-            if pid and begun and kill_after is not None:
-                time.sleep(kill_after)
-                os.kill(pid, signal.SIGKILL)
-                kill_after = None
-        raise AssertionError("the nursery has died")
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(timeout=30)
-
-
 @pytest.fixture
 def nursery() -> Iterator[Nursery]:
-    nursery = Nursery()
+    nursery = Nursery(score_script.__file__)
     yield nursery
     nursery.close()
 
@@ -104,7 +64,7 @@ def test_killed_at_ten_random_moments(
         nursery.run(f"{command} {1 + kill % 2}", kill_after=rng.uniform(0, 0.25))
         for shard in out.glob("*.parquet"):
             assert shard.read_bytes() == (expected / shard.name).read_bytes()
-    assert nursery.run(f"{command} 2") == 0
+    assert nursery.run(f"{command} 2") == (["begun"], 0)
     assert contents(out) == contents(expected)
     users = pq.read_table(out)["user"].to_pylist()
     assert sorted(set(users)) == list(range(USERS))
@@ -132,7 +92,7 @@ def test_killed_before_any_call_to_the_disk(
     whole = score_the_rest()
     assert "_rejects/part-00001.parquet" in whole
     steps = 0
-    while (code := nursery.run(f"die {steps} {' '.join(words)} 1")) != 0:
+    while (code := nursery.run(f"die {steps} {' '.join(words)} 1")[1]) != 0:
         assert code == 9
         assert score_the_rest() == whole
         steps += 1
