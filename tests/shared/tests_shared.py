@@ -101,7 +101,7 @@ def make_dataset(
 def small_config(**recommender: object) -> TrainConfig:
     """A configuration that trains in seconds."""
     return TrainConfig(
-        graph=GraphEncoderConfig(width=16, layers=1, neighbours=3, members=2),
+        graph=GraphEncoderConfig(width=16, layers=1, neighbours=3, members=2, item_ridge=True),
         graph_training=GraphTraining(
             loop=LoopConfig(epochs=15, learning_rate=0.02, warmup_steps=0, patience=20)
         ),
