@@ -187,22 +187,33 @@ def score(
     k: Annotated[int, typer.Option("-k", "--k", min=1, help="Items per user.")] = 10,
     beam_width: Annotated[int, typer.Option(min=1, help="Beams per user.")] = 50,
     threads: Annotated[int | None, typer.Option(min=1, help="One per processor.")] = None,
+    kills: Annotated[
+        int, typer.Option(min=0, help="Instead: kill the job so often, compare its files.")
+    ] = 0,
     json: JsonOption = False,
 ) -> None:
     """Time a batch job on synthetic users beside the engine called on prepared batches.
 
     Histories have the lengths of the run's data. Some four minutes for a million users and 50 beams
-    on two cores.
+    on two cores. With --kills the job is killed (-9) at random moments and started again; exit code
+    1 where its files are not those of an undisturbed job, byte for byte.
     """
     from mmgrec.profiling.score_bench import bench_score, score_table
+    from mmgrec.profiling.score_kills import bench_score_kills, score_kills_table
     from mmgrec_engine.settings import num_threads
 
+    job = (run, users, k, beam_width, threads or num_threads())
     with HUMAN.status("") as status:
-        report = bench_score(run, users, k, beam_width, threads or num_threads(), status.update)
+        if kills:
+            report = bench_score_kills(*job, kills, status.update)
+        else:
+            report = bench_score(*job, status.update)
     if json:
         print_json(report)
     else:
-        print_table(score_table(report))
+        print_table(score_kills_table(report) if kills else score_table(report))
+    if kills and not report["rows"][0]["identical"]:
+        raise typer.Exit(1)
 
 
 @bench_app.command()

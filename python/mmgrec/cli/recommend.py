@@ -62,16 +62,11 @@ def recommend(
 def _known_users(run: Path, texts: list[str]) -> tuple[list[str], list[Any], list[list[Any]]]:
     if not texts:
         return [], [], []
-    from mmgrec.data.dataset import Dataset, Split
-    from mmgrec_engine.catalog.ids import IdTable
+    from mmgrec.data.known_users import KnownUsers
 
-    dataset = Dataset.load(run / "dataset")
-    train = dataset.histories(Split.TRAIN)
-    table = IdTable("user", dataset.users["user"])
-    users: list[Any] = [table.parse(text) for text in texts]
-    item_ids = dataset.items["item"]
-    histories = [item_ids[train.of(int(row))].to_list() for row in table.rows(users, "--user")]
-    return [f"user {user}" for user in users], users, histories
+    known = KnownUsers.of_run(run)
+    users: list[Any] = [known.ids.parse(text) for text in texts]
+    return [f"user {user}" for user in users], users, known.histories(users, "--user")
 
 
 def _as_json(names: list[str], found: Recommendations) -> list[dict[str, Any]]:

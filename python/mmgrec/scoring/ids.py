@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mmgrec.data.dataset import Dataset, Split
+from mmgrec.data.known_users import KnownUsers
 from mmgrec_engine.batch_requests import RowLists
 from mmgrec_engine.catalog.ids import IdTable
 
@@ -52,21 +52,12 @@ def array_of(column: pa.ChunkedArray) -> pa.Array:
     return joined
 
 
-class KnownUsers:
-    """Users of a run's data and their training items, as rows of an engine.
+class UserRows:
+    """Training items of known users as rows of an engine, whose item ids are given."""
 
-    Parameters
-    ----------
-    dataset : Dataset
-        The data set that the run was trained on.
-    item_ids : IdTable
-        Of the engine.
-    """
-
-    def __init__(self, dataset: Dataset, item_ids: IdTable) -> None:
-        self.ids = IdTable("user", dataset.users["user"])
-        train = dataset.histories(Split.TRAIN)
-        rows = item_ids.rows(dataset.items["item"].to_list(), "the run's data set")
+    def __init__(self, known: KnownUsers, item_ids: IdTable) -> None:
+        self.ids, train = known.ids, known.train
+        rows = item_ids.rows(known.item_ids.to_list(), "the run's data set")
         self._lists = RowLists(train.offsets, rows[train.item_rows])
 
     def histories(self, users: Ints) -> RowLists:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mmgrec.scoring.ids import KnownUsers, array_of, lists_of, rows_of
+from mmgrec.scoring.ids import UserRows, array_of, lists_of, rows_of
 from mmgrec_engine.batch_requests import RowLists, UserBatch
 from mmgrec_engine.catalog.ids import IdTable
 from mmgrec_engine.errors import RequestError
@@ -45,7 +45,7 @@ class TableReader:
         Of the state of the items that will be searched.
     vector_ids : IdTable or None
         Users with a vector in the model.
-    known : KnownUsers or None
+    known : UserRows or None
         For tables without histories.
     drop_unknown : bool
         Leave unknown items out of lists.
@@ -59,7 +59,7 @@ class TableReader:
         self,
         item_ids: IdTable,
         vector_ids: IdTable | None,
-        known: KnownUsers | None,
+        known: UserRows | None,
         *,
         drop_unknown: bool,
         where: str | None,

@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mmgrec.data.dataset import Dataset
+from mmgrec.data.known_users import KnownUsers
 from mmgrec.data.tables import read_table, require_columns
 from mmgrec.scoring.columns import (
     check_types,
@@ -23,7 +23,7 @@ from mmgrec.scoring.columns import (
     rejects_schema,
     user_type,
 )
-from mmgrec.scoring.ids import KnownUsers, array_of
+from mmgrec.scoring.ids import UserRows, array_of
 from mmgrec.scoring.rows import TableReader
 from mmgrec.scoring.settings import OnError, ScoreSettings, artifact_fingerprint
 from mmgrec_engine.decoding.searcher import SearchResult
@@ -97,8 +97,7 @@ class Scorer:
         )
         self.state = self.engine.state
         self._item_ids = pa.array(self.state.ids.ids(np.arange(self.state.num_rows)).tolist())
-        self._dataset: Dataset | None = None
-        self._known: KnownUsers | None = None
+        self._known: UserRows | None = None
         for name, path in self.settings.filters.items():
             self.engine.set_filter(name, self._filter_items(path))
         if self.settings.where is not None:
@@ -115,7 +114,7 @@ class Scorer:
         """Raise `DataError` where tables of this schema cannot be scored."""
         columns = known_columns(schema, "the table")
         if "history" not in columns and self._known is None:
-            self._known = KnownUsers(Dataset.load(self.run / "dataset"), self.state.ids)
+            self._known = UserRows(KnownUsers.of_run(self.run), self.state.ids)
         users = self._known.ids.type if self._known is not None else str
         check_types(schema, self.state.ids.type, users)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mmgrec.serving.filter_store import FilterStore
-from mmgrec.serving.known_users import KnownUsers
+from mmgrec.serving.known_users import ServedUsers
 from mmgrec.serving.metrics import Metrics
 from mmgrec.serving.options import ServeOptions
 from mmgrec.serving.popular import Popular
@@ -34,7 +34,7 @@ class Served:
 
     engine: Engine
     version: str
-    users: KnownUsers
+    users: ServedUsers
     popular: Popular
     folder: Path
 
@@ -44,7 +44,7 @@ def load(options: ServeOptions) -> Served:
     folder = options.run.resolve()
     version = version_of(folder)
     engine = Engine.load(folder, threads=options.threads, precision=options.precision)
-    return Served(engine, version, KnownUsers(folder / "dataset"), Popular(engine), folder)
+    return Served(engine, version, ServedUsers(folder), Popular(engine), folder)
 
 
 def version_of(folder: Path) -> str:
