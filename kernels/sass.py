@@ -50,7 +50,7 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "exchange": ("SHFL", "VOTE", "VOTEU", "MATCH", "REDUX", "CREDUX"),
     "control": (
         *("BRA", "EXIT", "CALL", "RET", "BSSY", "BSYNC", "BREAK", "JMP", "BRX", "JMX"),
-        *("YIELD", "NANOSLEEP", "BPT", "KILL", "BMOV", "PREEXIT", "USETMAXREG"),
+        *("YIELD", "NANOSLEEP", "BPT", "KILL", "BMOV", "PREEXIT", "USETMAXREG", "ENDCOLLECTIVE"),
     ),
     "move": (
         *("MOV", "UMOV", "SEL", "USEL", "PRMT", "UPRMT", "S2R", "S2UR", "CS2R", "CS2UR", "R2UR"),

@@ -30,23 +30,24 @@ ARITHMETIC = {
 }
 """Column to class of instructions."""
 
-LEGEND = (
-    "mma: matrix units; mufu: special functions; shfl: between lanes; bar: barriers; ctl: branches"
-)
+LEGEND = "mma: matrix units; mufu: special functions; shfl: between lanes; ctl: branches"
 
 MEMORY = {
-    "global load": "global_load",
-    "global store": "global_store",
-    "shared load": "shared_load",
-    "shared store": "shared_store",
+    "ldg": "global_load",
+    "stg": "global_store",
+    "lds": "shared_load",
+    "sts": "shared_store",
 }
 OTHER_MEMORY = {
-    "async copy": "async_copy",
-    "tensor mem": "tensor_memory",
-    "atomic": "atomic",
+    "async": "async_copy",
+    "tmem": "tensor_memory",
+    "atom": "atomic",
     "const": "constant",
     "spill": "local",
 }
+MEMORY_LEGEND = (
+    "ldg, stg: global loads, stores; lds, sts: shared; below: bits per thread; tmem: tensor memory"
+)
 
 
 def kernel_tables(report: dict[str, Any]) -> Iterator[Table]:
@@ -95,15 +96,15 @@ def _blocks(resource: str) -> Callable[[Row], str]:
 def _resources(title: str, rows: list[Row]) -> Table:
     columns: dict[str, Callable[[Row], str]] = {
         "warps": lambda row: str(row["warps"]),
-        "regis- ters": lambda row: str(row["registers"]),
+        "regs": lambda row: str(row["registers"]),
         "spilled bytes": lambda row: str(row["spill_bytes"]),
         "shared bytes": lambda row: f"{row['shared_bytes']:,}",
         "static": lambda row: f"{row['static_shared_bytes']:,}",
-        "blocks by registers": _blocks("registers"),
+        "blocks by regs": _blocks("registers"),
         "by shared": _blocks("shared memory"),
         "by warps": _blocks("warps"),
         "most": _blocks("blocks"),
-        "limit": lambda row: row["limited_by"],
+        "limit": lambda row: row["limited_by"].split()[0],
         "occu- pancy": lambda row: f"{row['occupancy']:.0%}",
     }
     return _fill(_table(title, rows[0]), rows, columns)
@@ -119,15 +120,21 @@ def _counts(title: str, rows: list[Row], columns: Mapping[str, str]) -> Table:
     return _fill(_table(title, rows[0], LEGEND), rows, cells)
 
 
-def _widths(kind: str) -> Callable[[Row], str]:
-    """Say "12x128 2x32": so many accesses of so many bits per thread."""
-    return lambda row: " ".join(f"{n}x{bits}" for bits, n in row["widths"].get(kind, {}).items())
+def _accesses(kind: str, bits: str) -> Callable[[Row], str]:
+    return lambda row: str(row["widths"].get(kind, {}).get(bits, ""))
 
 
 def _memory(rows: list[Row]) -> Table:
-    cells = {heading: _widths(kind) for heading, kind in MEMORY.items()}
-    cells |= {heading: _count(kind) for heading, kind in OTHER_MEMORY.items()}
-    return _fill(_table("memory instructions, times bits per thread", rows[0]), rows, cells)
+    """Only the widths and the kinds that this kernel has."""
+    cells: dict[str, Callable[[Row], str]] = {}
+    for heading, kind in MEMORY.items():
+        found = {bits for row in rows for bits in row["widths"].get(kind, {})}
+        for bits in sorted(found, key=int, reverse=True):
+            cells[f"{heading} {bits}"] = _accesses(kind, bits)
+    for heading, kind in OTHER_MEMORY.items():
+        if any(row["mix"].get(kind) for row in rows):
+            cells[heading] = _count(kind)
+    return _fill(_table("memory instructions, static", rows[0], MEMORY_LEGEND), rows, cells)
 
 
 def _shape(row: Row) -> str:
