@@ -66,7 +66,7 @@ def _roofs(axes: Any, name: str, device: Device) -> None:  # noqa: ANN401
     for unit, rate, line in roofs:
         style = {"color": ROOF[unit], "lw": 1.4, "ls": line, "zorder": 1}
         axes.hlines(rate, rate / device.bytes_per_s, 2e3, **style)
-        label = f"{unit} {rate / 1e12:.3g} TFLOP/s" + (", three products" if line == "--" else "")
+        label = f"{unit} {rate / 1e12:,.4g} TFLOP/s" + (", three products" if line == "--" else "")
         axes.text(0.12, rate, label, color=ROOF[unit], fontsize=8, va="center")
     axes.set_title(f"{name}, {device.bytes_per_s / 1e12:.3g} TB/s", loc="left")
 

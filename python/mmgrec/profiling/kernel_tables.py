@@ -148,10 +148,15 @@ def _short(value: int) -> str:
     return f"{value // 1000}k" if value >= 10_000 and value % 1000 == 0 else str(value)
 
 
+def _number(value: float) -> str:
+    """Three digits, and never an exponent."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def _microseconds(device: str) -> Callable[[Row], str]:
     def cell(row: Row) -> str:
         found = row["predicted"][device]
-        return f"{found['seconds'] * 1e6:.3g}{'*' if found['bound'] == 'memory' else ' '}"
+        return _number(found["seconds"] * 1e6) + ("*" if found["bound"] == "memory" else " ")
 
     return cell
 
@@ -159,15 +164,15 @@ def _microseconds(device: str) -> Callable[[Row], str]:
 def _roofline(rows: list[Row], measured: bool) -> Table:
     cells: dict[str, Callable[[Row], str]] = {
         "example": _shape,
-        "MFLOP": lambda row: f"{row['flops'] / 1e6:,.4g}",
-        "MB": lambda row: f"{row['bytes'] / 1e6:,.3g}",
-        "FLOP /B": lambda row: f"{row['intensity']:.3g}",
+        "MFLOP": lambda row: _number(row["flops"] / 1e6),
+        "MB": lambda row: _number(row["bytes"] / 1e6),
+        "FLOP /B": lambda row: _number(row["intensity"]),
         "unit": lambda row: row["unit"] + (f" x{row['products']}" if row["products"] > 1 else ""),
     }
     cells |= {f"{name} us": _microseconds(name) for name in DEVICES}
     if measured:
         cells["measured us"] = lambda row: (
-            f"{row['measured_s'] * 1e6:.3g}" if "measured_s" in row else ""
+            _number(row["measured_s"] * 1e6) if "measured_s" in row else ""
         )
     caption = "prediction from datasheets; * bound by memory, else by arithmetic of the unit"
     return _fill(_table("roofline", rows[0], caption), rows, cells)
