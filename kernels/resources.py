@@ -70,7 +70,7 @@ def from_sass(usage: str, sass: str) -> Resources:
         registers,
         max(stack + local, 4 * mix.get("local", 0)),
         matrix_instructions(sass),
-        shared - RESERVED_SHARED * (architecture_of(sass) >= 90),
+        max(shared - RESERVED_SHARED * (architecture_of(sass) >= 90), 0),
         mix,
         access_widths(sass),
     )

@@ -26,7 +26,7 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "fma": ("FFMA",),
     "add_mul": ("FADD", "FMUL"),
     "float_other": (
-        *("FSETP", "FSEL", "FMNMX", "FSET", "FCHK", "FSWZADD", "FCMP"),
+        *("FSETP", "FSEL", "FMNMX", "FMNMX3", "FSET", "FCHK", "FSWZADD", "FCMP"),
         *("HADD2", "HMUL2", "HFMA2", "HSET", "HMNMX2", "DADD", "DMUL", "DFMA", "DSETP"),
     ),
     "convert": ("F2F", "F2I", "I2F", "FRND", "I2I", "I2FP", "F2IP", "F2FP"),
@@ -50,7 +50,17 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "exchange": ("SHFL", "VOTE", "VOTEU", "MATCH", "REDUX", "CREDUX"),
     "control": (
         *("BRA", "EXIT", "CALL", "RET", "BSSY", "BSYNC", "BREAK", "JMP", "BRX", "JMX"),
-        *("YIELD", "NANOSLEEP", "BPT", "KILL", "BMOV", "PREEXIT", "USETMAXREG"),
+        *(
+            "YIELD",
+            "NANOSLEEP",
+            "BPT",
+            "KILL",
+            "BMOV",
+            "PREEXIT",
+            "USETMAXREG",
+            "ENDCOLLECTIVE",
+            "UVIRTCOUNT",
+        ),
     ),
     "move": (
         *("MOV", "UMOV", "SEL", "USEL", "PRMT", "UPRMT", "S2R", "S2UR", "CS2R", "CS2UR", "R2UR"),

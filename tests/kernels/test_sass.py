@@ -126,7 +126,12 @@ def test_a_mnemonic_has_one_class_and_the_report_knows_all() -> None:
     assert set(CLASSES) < set(MIX)
 
 
-@pytest.mark.parametrize(("architecture", "static"), [("sm_80", 1280), ("sm_90a", 256)])
-def test_the_blocks_own_kibibyte_is_not_the_kernels(architecture: str, static: int) -> None:
-    usage = " Function f:\n  REG:10 STACK:0 SHARED:1280 LOCAL:0 CONSTANT[0]:536"
+@pytest.mark.parametrize(
+    ("architecture", "shared", "static"),
+    [("sm_80", 1280, 1280), ("sm_90a", 1280, 256), ("sm_100", 1024, 0), ("sm_90", 0, 0)],
+)
+def test_the_blocks_own_kibibyte_is_not_the_kernels(
+    architecture: str, shared: int, static: int
+) -> None:
+    usage = f" Function f:\n  REG:10 STACK:0 SHARED:{shared} LOCAL:0 CONSTANT[0]:536"
     assert from_sass(usage, f"\tcode for {architecture}\n").static_shared == static

@@ -54,7 +54,7 @@ def _print(report: dict[str, Any]) -> None:
     if not console.is_terminal:
         console = Console(width=WIDTH)
     for table in kernel_tables(report):
-        console.print(table)
+        console.print(table, "")
     console.print(f"[bold]Times are a {report['prediction']}.", highlight=False)
     console.print("To look at one on a GPU with Nsight Compute, for example:", highlight=False)
     # One line each, whatever the terminal's width: they are for pasting.

@@ -223,9 +223,15 @@ def _parse(words: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Turn errors of this package into a message and exit code 2."""
     try:
         run()
     except MMGRecError as error:
         print(error, file=sys.stderr)
-        sys.exit(2)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -101,7 +101,7 @@ def _replay(row: Row) -> None:
 
 
 def _on_gpu(event: Any) -> bool:  # noqa: ANN401 - torch's events have no public type
-    return bool(event.device_type == torch.autograd.DeviceType.CUDA)
+    return bool(event.device_type.name == "CUDA")
 
 
 def _add_measured(rows: Sequence[Row], events: list[Any], device: str | None) -> None:

@@ -16,8 +16,8 @@ MARKERS = "osD^vP*XhpdH"
 def plot_rooflines(report: dict[str, Any], path: Path) -> None:
     """Draw one panel per GPU: roofs by datasheet, and where each kernel's intensity puts it.
 
-    A hollow point is a prediction and lies on its roof, or under it where float32 takes several
-    TF32 products; a filled one was measured, on the panel of the GPU that is here.
+    A hollow point is a prediction and lies on its roof; a filled one was measured, on the panel of
+    the GPU that is here.
     """
     import matplotlib
 
@@ -35,8 +35,10 @@ def plot_rooflines(report: dict[str, Any], path: Path) -> None:
             _points(axes, row, name, markers[row["kernel"]])
         axes.set(xscale="log", yscale="log", xlim=(0.1, 2e3), ylim=(1e11, 4e15))
         axes.grid(which="major", alpha=0.25)
-    figure.supxlabel("operations per byte that must move")
-    figure.supylabel("operations per second")
+    for axes in panels[1]:
+        axes.set_xlabel("operations per byte that must move")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("operations per second")
     figure.suptitle(
         f"Kernels compiled for {report['target']}: prediction from datasheets"
         + (f"; filled: measured on {report['gpu']}" if "gpu" in report else "")
@@ -56,13 +58,17 @@ def _key(plt: Any, marker: str, label: str) -> Any:  # noqa: ANN401 - matplotlib
 
 
 def _roofs(axes: Any, name: str, device: Device) -> None:  # noqa: ANN401
-    x = np.geomspace(0.1, 2e3, 400)
-    for unit in UNITS:
-        rate = device.flops_per_s[unit]
-        axes.plot(x, np.minimum(x * device.bytes_per_s, rate), color=ROOF[unit], lw=1.4, zorder=1)
-        label = f"{unit} {rate / 1e12:g} TFLOP/s"
-        axes.text(0.12, rate * 1.08, label, color=ROOF[unit], fontsize=8)
-    axes.set_title(f"{name}, {device.bytes_per_s / 1e12:.2g} TB/s", loc="left")
+    top = max(device.flops_per_s.values())
+    slope = np.array([0.1, top / device.bytes_per_s])
+    axes.plot(slope, slope * device.bytes_per_s, color="black", lw=1.2, zorder=1)
+    roofs = [(unit, device.flops_per_s[unit], "-") for unit in UNITS]
+    roofs.append(("tf32", device.flops_per_s["tf32"] / 3, "--"))
+    for unit, rate, line in roofs:
+        style = {"color": ROOF[unit], "lw": 1.4, "ls": line, "zorder": 1}
+        axes.hlines(rate, rate / device.bytes_per_s, 2e3, **style)
+        label = f"{unit} {rate / 1e12:,.4g} TFLOP/s" + (", three products" if line == "--" else "")
+        axes.text(0.12, rate, label, color=ROOF[unit], fontsize=8, va="center")
+    axes.set_title(f"{name}, {device.bytes_per_s / 1e12:.3g} TB/s", loc="left")
 
 
 def _points(axes: Any, row: dict[str, Any], device: str, marker: str) -> None:  # noqa: ANN401

@@ -65,8 +65,9 @@ def profile_kernels(target: str, names: Sequence[str], tree: Path, tell: Tell) -
     chosen = _choose(target, names)
     rows = _triton_rows(target, [name for name in chosen if name != CUDA_KERNEL], tell)
     notes: list[str] = []
+    compiler = aot_table.compiler_versions()
     if CUDA_KERNEL in chosen:
-        rows += _cuda_rows(target, tree, tell, notes)
+        rows += _cuda_rows(target, tree, tell, notes, compiler)
     notes += [
         f"{row['kernel']} {row['config']}: {row['unsupported']}"
         for row in rows
@@ -74,7 +75,7 @@ def profile_kernels(target: str, names: Sequence[str], tree: Path, tell: Tell) -
     ]
     return {
         "target": target,
-        "compiler": aot_table.compiler_versions(),
+        "compiler": compiler,
         "prediction": PREDICTION,
         "devices": {
             name: {"bytes_per_s": d.bytes_per_s, **d.flops_per_s, "source": d.source}
@@ -140,14 +141,18 @@ def _triton_rows(target: str, names: list[str], tell: Tell) -> list[Row]:
     return compile_report([target], names, len(os.sched_getaffinity(0)), progress)
 
 
-def _cuda_rows(target: str, tree: Path, tell: Tell, notes: list[str]) -> list[Row]:
-    """Rows of the CUDA kernel, or a note on why there are none."""
-    from mmgrec_engine.kernels.cuda_resources import compile_source, rows_of
+def _cuda_rows(
+    target: str, tree: Path, tell: Tell, notes: list[str], compiler: dict[str, str]
+) -> list[Row]:
+    """Rows of the CUDA kernel and the compiler's version, or a note on why there are none."""
+    from mmgrec_engine.kernels.cuda_resources import compile_source, nvcc_version, rows_of
 
     tell(f"compiling {CUDA_KERNEL} with nvcc")
     try:
-        return rows_of(target, compile_source(tree, target))
+        rows = rows_of(target, compile_source(tree, target))
+        compiler["nvcc"] = nvcc_version()
     except MMGRecError as error:
         told = error.remedy or error.allowed or error.value
         notes.append(f"{CUDA_KERNEL} (CUDA) is missing: {error.what} ({told})")
-    return []
+        return []
+    return rows

@@ -30,23 +30,24 @@ ARITHMETIC = {
 }
 """Column to class of instructions."""
 
-LEGEND = (
-    "mma: matrix units; mufu: special functions; shfl: between lanes; bar: barriers; ctl: branches"
-)
+LEGEND = "mma: matrix units; mufu: special functions; shfl: between lanes; ctl: branches"
 
 MEMORY = {
-    "global load": "global_load",
-    "global store": "global_store",
-    "shared load": "shared_load",
-    "shared store": "shared_store",
+    "ldg": "global_load",
+    "stg": "global_store",
+    "lds": "shared_load",
+    "sts": "shared_store",
 }
 OTHER_MEMORY = {
-    "async copy": "async_copy",
-    "tensor mem": "tensor_memory",
-    "atomic": "atomic",
+    "async": "async_copy",
+    "tmem": "tensor_memory",
+    "atom": "atomic",
     "const": "constant",
     "spill": "local",
 }
+MEMORY_LEGEND = (
+    "ldg, stg: global loads, stores; lds, sts: shared; below: bits per thread; tmem: tensor memory"
+)
 
 
 def kernel_tables(report: dict[str, Any]) -> Iterator[Table]:
@@ -95,15 +96,15 @@ def _blocks(resource: str) -> Callable[[Row], str]:
 def _resources(title: str, rows: list[Row]) -> Table:
     columns: dict[str, Callable[[Row], str]] = {
         "warps": lambda row: str(row["warps"]),
-        "regis- ters": lambda row: str(row["registers"]),
+        "regs": lambda row: str(row["registers"]),
         "spilled bytes": lambda row: str(row["spill_bytes"]),
         "shared bytes": lambda row: f"{row['shared_bytes']:,}",
         "static": lambda row: f"{row['static_shared_bytes']:,}",
-        "blocks by registers": _blocks("registers"),
+        "blocks by regs": _blocks("registers"),
         "by shared": _blocks("shared memory"),
         "by warps": _blocks("warps"),
         "most": _blocks("blocks"),
-        "limit": lambda row: row["limited_by"],
+        "limit": lambda row: row["limited_by"].split()[0],
         "occu- pancy": lambda row: f"{row['occupancy']:.0%}",
     }
     return _fill(_table(title, rows[0]), rows, columns)
@@ -119,15 +120,21 @@ def _counts(title: str, rows: list[Row], columns: Mapping[str, str]) -> Table:
     return _fill(_table(title, rows[0], LEGEND), rows, cells)
 
 
-def _widths(kind: str) -> Callable[[Row], str]:
-    """Say "12x128 2x32": so many accesses of so many bits per thread."""
-    return lambda row: " ".join(f"{n}x{bits}" for bits, n in row["widths"].get(kind, {}).items())
+def _accesses(kind: str, bits: str) -> Callable[[Row], str]:
+    return lambda row: str(row["widths"].get(kind, {}).get(bits, ""))
 
 
 def _memory(rows: list[Row]) -> Table:
-    cells = {heading: _widths(kind) for heading, kind in MEMORY.items()}
-    cells |= {heading: _count(kind) for heading, kind in OTHER_MEMORY.items()}
-    return _fill(_table("memory instructions, times bits per thread", rows[0]), rows, cells)
+    """Only the widths and the kinds that this kernel has."""
+    cells: dict[str, Callable[[Row], str]] = {}
+    for heading, kind in MEMORY.items():
+        found = {bits for row in rows for bits in row["widths"].get(kind, {})}
+        for bits in sorted(found, key=int, reverse=True):
+            cells[f"{heading} {bits}"] = _accesses(kind, bits)
+    for heading, kind in OTHER_MEMORY.items():
+        if any(row["mix"].get(kind) for row in rows):
+            cells[heading] = _count(kind)
+    return _fill(_table("memory instructions, static", rows[0], MEMORY_LEGEND), rows, cells)
 
 
 def _shape(row: Row) -> str:
@@ -141,10 +148,15 @@ def _short(value: int) -> str:
     return f"{value // 1000}k" if value >= 10_000 and value % 1000 == 0 else str(value)
 
 
+def _number(value: float) -> str:
+    """Three digits, and never an exponent."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def _microseconds(device: str) -> Callable[[Row], str]:
     def cell(row: Row) -> str:
         found = row["predicted"][device]
-        return f"{found['seconds'] * 1e6:.3g}{'*' if found['bound'] == 'memory' else ' '}"
+        return _number(found["seconds"] * 1e6) + ("*" if found["bound"] == "memory" else " ")
 
     return cell
 
@@ -152,15 +164,15 @@ def _microseconds(device: str) -> Callable[[Row], str]:
 def _roofline(rows: list[Row], measured: bool) -> Table:
     cells: dict[str, Callable[[Row], str]] = {
         "example": _shape,
-        "MFLOP": lambda row: f"{row['flops'] / 1e6:,.4g}",
-        "MB": lambda row: f"{row['bytes'] / 1e6:,.3g}",
-        "FLOP /B": lambda row: f"{row['intensity']:.3g}",
+        "MFLOP": lambda row: _number(row["flops"] / 1e6),
+        "MB": lambda row: _number(row["bytes"] / 1e6),
+        "FLOP /B": lambda row: _number(row["intensity"]),
         "unit": lambda row: row["unit"] + (f" x{row['products']}" if row["products"] > 1 else ""),
     }
     cells |= {f"{name} us": _microseconds(name) for name in DEVICES}
     if measured:
         cells["measured us"] = lambda row: (
-            f"{row['measured_s'] * 1e6:.3g}" if "measured_s" in row else ""
+            _number(row["measured_s"] * 1e6) if "measured_s" in row else ""
         )
     caption = "prediction from datasheets; * bound by memory, else by arithmetic of the unit"
     return _fill(_table("roofline", rows[0], caption), rows, cells)
