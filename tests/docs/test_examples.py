@@ -41,7 +41,7 @@ ITEMS = [*range(1, 104), *range(105, 200)]
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set with the ids that the pages name, in ``data``, and a run of it, in ``run``."""
+    """A folder with ``data/ml-100k``, with the ids that the pages name, and ``runs/ml-100k``."""
     folder = tmp_path_factory.mktemp("trained")
     toy = make_dataset(80, len(ITEMS), strings=False)
     items = toy.items.with_columns(item=pl.Series(ITEMS))
@@ -50,8 +50,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     audio = Modality(rng.normal(size=(len(ITEMS), 4)).astype(np.float32), np.ones(len(ITEMS), bool))
     modalities = toy.modalities | {"audio": audio}
     dataset = Dataset("films", users, items, toy.interactions, modalities)
-    dataset.save(folder / "data", {})
-    run = Run(folder / "run", dataset, small_config(), "test", 0, source=folder / "data")
+    data = folder / "data/ml-100k"
+    dataset.save(data, {})
+    run = Run(folder / "runs/ml-100k", dataset, small_config(), "test", 0, source=data)
     train_run(run, quiet_reporter(run.work / "logs"))
     return folder
 
@@ -60,8 +61,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def place(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where a page's examples run: the data set and the run under the names of the pages."""
     for name in ("ml-100k", "mine"):
-        shutil.copytree(trained / "data", tmp_path / "data" / name)
-        shutil.copytree(trained / "run", tmp_path / "runs" / name)
+        shutil.copytree(trained / "data/ml-100k", tmp_path / "data" / name)
+        shutil.copytree(trained / "runs/ml-100k", tmp_path / "runs" / name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.setenv("MMGREC_THREADS", "1")
