@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import exp, log, pi, sqrt
 from statistics import NormalDist, median
-from typing import Literal
+from typing import Any, Literal
 
 from mmgrec.profiling.bench_schema import ReadReport, ReadRow, relative_noise
 from mmgrec_engine.errors import ArtifactError
@@ -31,7 +31,7 @@ calls by a few percent from one process to the next, however often they are repe
 CHANCE = 0.01
 """Of one false alarm in the whole comparison, were noise normal."""
 FEW = 5
-"""Rows that a scatter of a bench needs; of fewer, all rows of the reports stand in."""
+"""Methods that the scatter of a bench needs; of fewer, that of all stands in."""
 WANTED = log(1.2)
 """A change that should be told: where the bar is higher, silence means little."""
 
@@ -98,7 +98,7 @@ def compare_reports(before: ReadReport, after: ReadReport) -> Comparison:
         shift     = ln(seconds after / before) of every method's median, and of its fastest round
         machine   = median shift of all baselines;  own = that of the case's baselines
         change    = the smaller of (shift - machine) and (shift - own); 0 where they disagree
-        bar       = max(7 %, z sqrt(scatter of the bench's baselines ^2 + standard error ^2))
+        bar       = max(7 %, z sqrt(scatter of the bench ^2 + standard error ^2))
         slower    : change of median and of fastest round > bar, or of the median alone > 2 bars
         unclear   : the shift is over the bar and the change is not, or the bar is over 20 %
 
@@ -210,7 +210,7 @@ def _judge(shift: Shift, machine: float, rivals: Sequence[Shift], bar: float) ->
 def _sized(pairs: Iterable[tuple[ReadRow, ReadRow]]) -> Iterable[Change]:
     """Compare bytes per item, which have no noise."""
     for old, new in pairs:
-        sizes = [(row.model_extra or {}).get("bytes_per_item") for row in (old, new)]
+        sizes: list[Any] = [(row.model_extra or {}).get("bytes_per_item") for row in (old, new)]
         if new.ours and all(sizes):
             change = sizes[1] / sizes[0] - 1
             verdict: Verdict = "same"
@@ -225,19 +225,26 @@ def _machine(shifts: Sequence[Shift]) -> float:
 
 
 def _scatters(shifts: Sequence[Shift]) -> dict[str, float]:
-    """Return how baselines scatter from run to run, per bench, and under "" of all of them."""
+    """Return how methods scatter from run to run, per bench, and under "" of all.
+
+    ::
+
+        baselines: around the machine;  ours: around their own middle, so that a change that slows
+        all cases of an op down is no scatter;  the larger of both
+    """
     machine = _machine(shifts)
-    rivals = [shift for shift in shifts if not shift.row.ours] or list(shifts)
-    groups: dict[str, list[float]] = defaultdict(list)
-    for shift in rivals:
-        groups[shift.row.bench].append(abs(shift.median - machine))
-    groups[""] = [abs(shift.median - machine) for shift in rivals]
-    # The median distance from the middle, times 1.48, is a normal deviation; outliers do not count.
-    return {
-        bench: 1.4826 * median(values)
-        for bench, values in groups.items()
-        if len(values) >= FEW or not bench
-    }
+    groups: dict[tuple[str, bool], list[float]] = defaultdict(list)
+    for shift in shifts:
+        for bench in (shift.row.bench, ""):
+            groups[bench, shift.row.ours].append(shift.median)
+    found: dict[str, float] = defaultdict(float)
+    for (bench, ours), values in groups.items():
+        if len(values) >= FEW or not bench:
+            middle = median(values) if ours else machine
+            # Times 1.48 it is a normal deviation; outliers do not count.
+            scatter = 1.4826 * median(abs(value - middle) for value in values)
+            found[bench] = max(found[bench], scatter)
+    return dict(found)
 
 
 def _case(row: ReadRow) -> str:
