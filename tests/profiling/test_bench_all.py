@@ -198,7 +198,7 @@ def test_all_parts_on_small_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     report = json.loads((tmp_path / "report.json").read_text())
     assert report == json.loads(done.stdout)
     assert [*report["parts"]] == ["ops", "trie", "engine", "serve"]
-    keys = [row["key"] for row in read_report(tmp_path / "report.json").rows]
+    keys = [row.key for row in read_report(tmp_path / "report.json").rows]
     assert len(set(keys)) == len(keys)
     text = (tmp_path / "report.md").read_text()
     for bench in {row["bench"] for row in report["rows"]}:

@@ -180,3 +180,14 @@ def test_comparing_measures_nothing(tmp_path: Path) -> None:
     a = written(tmp_path / "a", report(0))
     assert "measures nothing" in str(run("--compare", a, a, "ops").exception)
     assert "--compare" in run().stdout
+
+
+def test_an_op_that_is_slower_in_all_cases_is_told() -> None:
+    after = report(100)
+    for row in after["rows"]:
+        if row["backend"] == "native" and "median_s" in row:
+            row["median_s"] *= 1.25
+            row["best_s"] *= 1.25
+    found = compare(report(0), after)
+    assert len(found.slower) > 0.9 * CASES
+    assert all(change.change > 0.15 for change in found.slower)

@@ -5,7 +5,7 @@ only where
 
 - it is slower than the machine at large and than the baselines of its own case, which ran in turn
   with it and are the same code in both runs;
-- both its median and its fastest round say so (or its median alone, twice as clearly): load from
+- both its median and its fastest round say so (or its median alone, more clearly): load from
   elsewhere moves medians and leaves the fastest round, changed code moves both;
 - by more than these two runs scatter, with a bar that rises with the number of cases, since of
   hundreds one is always far off.
@@ -18,20 +18,25 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import exp, log, pi, sqrt
 from statistics import NormalDist, median
-from typing import Literal
+from typing import Any, Literal
 
 from mmgrec.profiling.bench_schema import ReadReport, ReadRow, relative_noise
 from mmgrec_engine.errors import ArtifactError
 
 Verdict = Literal["slower", "faster", "same", "unclear"]
 
-LEAST = 0.07
-"""Smallest change that is told, in natural logarithms: 7 %. Layout of code and memory moves fast
-calls by a few percent from one process to the next, however often they are repeated."""
+LEAST = 0.1
+"""Smallest change that is told, in natural logarithms: 10 %. Layout of code and memory moves fast
+calls by some percent from one process to the next, however often they are repeated."""
+ALONE = 1.7
+"""Bars that a median has to pass where the fastest round does not agree."""
 CHANCE = 0.01
 """Of one false alarm in the whole comparison, were noise normal."""
 FEW = 5
-"""Rows that a scatter of a bench needs; of fewer, all rows of the reports stand in."""
+"""Methods that the scatter of a bench needs; of fewer, that of all stands in."""
+STEADY = 0.05
+"""Standard error of a median, as a share, over which nothing is said of a method, and it is no
+control of others: most of its rounds were interrupted."""
 WANTED = log(1.2)
 """A change that should be told: where the bar is higher, silence means little."""
 
@@ -96,14 +101,15 @@ def compare_reports(before: ReadReport, after: ReadReport) -> Comparison:
     ::
 
         shift     = ln(seconds after / before) of every method's median, and of its fastest round
-        machine   = median shift of all baselines;  own = that of the case's baselines
+        machine   = median shift of the bench's baselines;  own = that of the case's baselines
         change    = the smaller of (shift - machine) and (shift - own); 0 where they disagree
-        bar       = max(7 %, z sqrt(scatter of the bench's baselines ^2 + standard error ^2))
-        slower    : change of median and of fastest round > bar, or of the median alone > 2 bars
+        bar       = max(10 %, z sqrt(scatter of the bench ^2 + standard error ^2))
+        slower    : change of median and of fastest round > bar, or of the median alone > 1.7 bars
         unclear   : the shift is over the bar and the change is not, or the bar is over 20 %
 
-    z is the normal quantile of 1 - 0.01 / number of cases (Bonferroni). Bytes per item have no
-    noise: more than 1 % more is told.
+    Baselines with a standard error over 5 % do not count, and of ours nothing is told; of a bench
+    with fewer than five steady ones, those of all benches count. z is the normal quantile of
+    1 - 0.01 / number of cases (Bonferroni). Bytes per item have no noise: more than 1 % is told.
 
     Raises
     ------
@@ -119,10 +125,11 @@ def compare_reports(before: ReadReport, after: ReadReport) -> Comparison:
             "the reports have no timed case in common", remedy="compare two of the same bench"
         )
     new_keys = {row.key for row in after.rows}
-    changes = [*_timed(shifts), *_sized(pairs)]
+    controls = Controls(shifts)
+    changes = [*_timed(shifts, controls), *_sized(pairs)]
     return Comparison(
         changes=changes,
-        machine=exp(_machine(shifts)) - 1,
+        machine=exp(controls.machine("")) - 1,
         only_before=[key for key in old if key not in new_keys],
         only_after=[key for key in new_keys if key not in old],
         warnings=_warnings(before, after),
@@ -174,33 +181,74 @@ def _error(row: ReadRow) -> float:
     return 0.0 if noise is None else sqrt(pi / 2 / row.rounds) * noise
 
 
-def _timed(shifts: Sequence[Shift]) -> Iterable[Change]:
+class Controls:
+    """What did not change: what the machine did, and how far methods scatter, per bench.
+
+    The bench "" is all of them.
+    """
+
+    def __init__(self, shifts: Sequence[Shift]) -> None:
+        self._groups: dict[tuple[str, bool], list[float]] = defaultdict(list)
+        self._cases: dict[str, list[Shift]] = defaultdict(list)
+        for shift in shifts:
+            if shift.error > STEADY:
+                continue
+            if not shift.row.ours:
+                self._cases[_case(shift.row)].append(shift)
+            for bench in (shift.row.bench, ""):
+                self._groups[bench, shift.row.ours].append(shift.median)
+
+    def of_case(self, row: ReadRow) -> list[Shift]:
+        """Return the steady baselines of a row's case."""
+        return self._cases[_case(row)]
+
+    def machine(self, bench: str) -> float:
+        """Return the median shift of a bench's baselines; of ours where there are none at all."""
+        return median(self._group(bench, False) or self._group("", True) or [0.0])
+
+    def scatter(self, bench: str) -> float:
+        """Return the deviation from run to run.
+
+        ::
+
+            baselines: around the machine;  ours: around their own middle, so that a change that
+            slows all cases of an op down is no scatter;  the larger of both
+        """
+        ours = self._group(bench, True)
+        middle = median(ours or [0.0])
+        apart = [abs(shift - self.machine(bench)) for shift in self._group(bench, False)]
+        own = [abs(shift - middle) for shift in ours]
+        # Times 1.48 it is a normal deviation; outliers do not count.
+        return 1.4826 * max(median(apart or [0.0]), median(own or [0.0]))
+
+    def _group(self, bench: str, ours: bool) -> list[float]:
+        found = self._groups[bench, ours]
+        return found if len(found) >= FEW else self._groups["", ours]
+
+
+def _timed(shifts: Sequence[Shift], controls: Controls) -> Iterable[Change]:
     ours = [shift for shift in shifts if shift.row.ours]
-    machine, scatters = _machine(shifts), _scatters(shifts)
-    rivals: dict[str, list[Shift]] = defaultdict(list)
-    for shift in shifts:
-        if not shift.row.ours:
-            rivals[_case(shift.row)].append(shift)
     z = NormalDist().inv_cdf(1 - CHANCE / max(1, len(ours)))
     for shift in ours:
-        scatter = scatters.get(shift.row.bench, scatters[""])
+        scatter = controls.scatter(shift.row.bench)
         bar = max(LEAST, z * sqrt(scatter**2 + shift.error**2))
-        yield _judge(shift, machine, rivals[_case(shift.row)], bar)
+        machine, rivals = controls.machine(shift.row.bench), controls.of_case(shift.row)
+        yield _judge(shift, machine, rivals, bar)
 
 
 def _judge(shift: Shift, machine: float, rivals: Sequence[Shift], bar: float) -> Change:
     own = median(rival.median for rival in rivals) if rivals else machine
     change = _least(shift.median - machine, shift.median - own)
-    told = abs(change) > 2 * bar
+    told = abs(change) > ALONE * bar
     if shift.best is not None:
         bests = [rival.best for rival in rivals if rival.best is not None]
         own_best = median(bests) if bests else machine
         fastest = _least(shift.best - machine, shift.best - own_best)
         told = told or abs(_least(change, fastest)) > bar
     verdict: Verdict = "same"
-    if told:
+    if told and shift.error <= STEADY:
         verdict = "slower" if change > 0 else "faster"
-    elif abs(shift.median - machine) > bar or bar > WANTED:
+    elif told or abs(shift.median - machine) > bar or bar > WANTED:
         verdict = "unclear"
     return Change(
         shift.row, shift.before, shift.after, exp(change) - 1, exp(own) - 1, exp(bar) - 1, verdict
@@ -210,34 +258,13 @@ def _judge(shift: Shift, machine: float, rivals: Sequence[Shift], bar: float) ->
 def _sized(pairs: Iterable[tuple[ReadRow, ReadRow]]) -> Iterable[Change]:
     """Compare bytes per item, which have no noise."""
     for old, new in pairs:
-        sizes = [(row.model_extra or {}).get("bytes_per_item") for row in (old, new)]
+        sizes: list[Any] = [(row.model_extra or {}).get("bytes_per_item") for row in (old, new)]
         if new.ours and all(sizes):
             change = sizes[1] / sizes[0] - 1
             verdict: Verdict = "same"
             if abs(change) > 0.01:
                 verdict = "slower" if change > 0 else "faster"
             yield Change(new, sizes[0], sizes[1], change, 0.0, 0.01, verdict)
-
-
-def _machine(shifts: Sequence[Shift]) -> float:
-    rivals = [shift.median for shift in shifts if not shift.row.ours]
-    return median(rivals or [shift.median for shift in shifts])
-
-
-def _scatters(shifts: Sequence[Shift]) -> dict[str, float]:
-    """Return how baselines scatter from run to run, per bench, and under "" of all of them."""
-    machine = _machine(shifts)
-    rivals = [shift for shift in shifts if not shift.row.ours] or list(shifts)
-    groups: dict[str, list[float]] = defaultdict(list)
-    for shift in rivals:
-        groups[shift.row.bench].append(abs(shift.median - machine))
-    groups[""] = [abs(shift.median - machine) for shift in rivals]
-    # The median distance from the middle, times 1.48, is a normal deviation; outliers do not count.
-    return {
-        bench: 1.4826 * median(values)
-        for bench, values in groups.items()
-        if len(values) >= FEW or not bench
-    }
 
 
 def _case(row: ReadRow) -> str:

@@ -46,15 +46,17 @@ def _table(title: str, changes: list[Change]) -> Table:
     for name in ("before", "after", "change", "baselines", "told from"):
         table.add_column(name, justify="right")
     for change in changes:
-        sized = "bytes_per_item" in (change.row.model_extra or {})
-        write = (lambda value: f"{value:.2f} B") if sized else duration
         table.add_row(
             change.row.key,
-            write(change.before),
-            write(change.after),
+            *(_amount(change, value) for value in (change.before, change.after)),
             *(f"{share:+.1%}" for share in (change.change, change.baselines, change.bar)),
         )
     return table
+
+
+def _amount(change: Change, value: float) -> str:
+    sized = "bytes_per_item" in (change.row.model_extra or {})
+    return f"{value:.2f} B" if sized else duration(value)
 
 
 def comparison_json(found: Comparison) -> dict[str, Any]:

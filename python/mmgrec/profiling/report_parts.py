@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,8 @@ def _trie(counts: tuple[int, ...], roof: Roof, tell: Tell) -> Iterator[Row]:
 
 
 def _serve(served: Served | None, tell: Tell) -> Iterator[Row]:
-    with random_run() if served is None else nullcontext(served) as (run, histories):
+    made: AbstractContextManager[Served] = random_run() if served is None else nullcontext(served)
+    with made as (run, histories):
         yield from serve_rows(run, histories, LOAD_SECONDS, tell)
 
 
