@@ -4,6 +4,7 @@
 #include "ops/rank_sort.simd.h"
 #include "ops/relation_attention.simd.h"
 #include "ops/rq_assign.simd.h"
+#include "ops/step_leaves.simd.h"
 #include "ops/step_scores.simd.h"
 #include "recommender/beam_attention.simd.h"
 #include "recommender/layers.simd.h"
