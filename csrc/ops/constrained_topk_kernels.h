@@ -60,6 +60,7 @@ struct StepKernels {
   size_t (*survivors)(const float* x, size_t count, float least, uint32_t* found);
   bool (*ranks)(float* x, size_t count, uint32_t* before);
   size_t (*list_bits)(uint64_t* words, size_t count, uint32_t* ranks, uint32_t* before);
+  void (*count_bits)(const uint64_t* words, size_t count, uint32_t* counts);
 };
 
 }  // namespace mmgrec
