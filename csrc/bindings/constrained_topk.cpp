@@ -190,10 +190,8 @@ void step_beams(Beams& beams, In<float, 3> logits, bool softmax_over_level,
 
 // [B, M, level] tokens of the prefixes.
 auto prefixes_of(const Beams& beams) {
-  const auto tokens = beams.prefixes();
   return to_numpy<nb::ndarray<nb::numpy, int64_t, nb::ndim<3>>>(
-      std::vector<int64_t>(tokens.begin(), tokens.end()),
-      {beams.users(), beams.beams(), beams.level()});
+      beams.prefixes(), {beams.users(), beams.beams(), beams.level()});
 }
 
 template <class T, class Get>

@@ -28,8 +28,8 @@ class BeamSelection {
     beams_.resize(limit_);
     spare_.resize(limit_);
     order_.resize(limit_);
-    scores_.resize(limit_ + kSegment);
-    ranks_.resize(limit_);
+    scores_.resize(limit_ + kUnit);
+    ranks_.resize(limit_ + kUnit);
   }
 
   size_t wanted() const { return wanted_; }
@@ -41,10 +41,12 @@ class BeamSelection {
     dropped_ = true;
   }
 
-  // Where the next candidate is to be written; `take` then makes it one.
-  Beam& slot() { return beams_[count_]; }
-  void take() {
-    if (++count_ == limit_) shrink();
+  // Where the next candidates are to be written, and how many; `take` then makes them some.
+  Beam* slots() { return beams_.data() + count_; }
+  size_t room() const { return limit_ - count_; }
+  void take(size_t count) {
+    count_ += count;
+    if (count_ == limit_) shrink();
   }
 
   // Best first. Nothing may be pushed afterwards.
@@ -99,7 +101,10 @@ class BeamSelection {
   void sort_few() {
     constexpr uint32_t kFree = ~0u;
     for (size_t i = 0; i < count_; ++i) scores_[i] = beams_[i].score;
-    kernels_->ranks(scores_.data(), count_, ranks_.data());
+    if (kernels_->ranks(scores_.data(), count_, ranks_.data())) {
+      for (uint32_t i = 0; i < count_; ++i) order_[ranks_[i]] = i;
+      return;
+    }
     std::fill_n(order_.begin(), count_, kFree);
     for (uint32_t i = 0; i < count_; ++i) {
       uint32_t place = ranks_[i];

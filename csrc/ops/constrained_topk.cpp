@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <stdexcept>
+#include <utility>
 
 #include "io/file.h"
 #include "ops/beam_children.h"
@@ -19,7 +20,7 @@ namespace {
 
 constexpr float kDead = -std::numeric_limits<float>::infinity();
 // Candidates kept beyond those asked for, so that a few denied ones at the top need no second look.
-constexpr size_t kSpare = 16;
+constexpr size_t kSpare = 8;
 
 // What went wrong, kept until all threads are done: a body of `parallel_for` must not throw.
 enum class Problem { none, range, nan, nodes, damaged };
@@ -27,16 +28,20 @@ enum class Problem { none, range, nan, nodes, damaged };
 // One user's step.
 class UserStep {
  public:
-  UserStep(const ConstrainedTopk& step, const StepKernels& kernels, size_t user)
+  UserStep(const ConstrainedTopk& step, const StepKernels& kernels, StepBatch& batch, size_t user)
       : step_(step),
         kernels_(kernels),
         terms_(step, kernels),
         user_(user),
-        columns_(step.catalog.base.level_sizes[step.level]),
-        batch_(columns_, step.catalog.added.items > 0) {
+        columns_(columns(step)),
+        batch_(batch) {
     const CatalogView& catalog = step.catalog;
     leaf_by_leaf_ = step.level >= catalog.base.dense_levels && catalog.added.items == 0 &&
                     catalog.removed.count == 0 && step.nodes.query == nullptr;
+  }
+
+  static size_t columns(const ConstrainedTopk& step) {
+    return step.catalog.base.level_sizes[step.level];
   }
 
   Problem run() {
@@ -74,8 +79,7 @@ class UserStep {
     return std::isnan(from.score) ? Problem::nan : Problem::none;
   }
 
-  // Tokens of the next user's beams; this user's were fetched a user ago. And while this user's
-  // candidates are scored, the cache lines of the next one's logits come in.
+  // Tokens of the next user's beams; this user's were fetched a user ago.
   void prefetch_tokens(size_t user) const {
     const TrieView& base = step_.catalog.base;
     if (user >= step_.users || step_.level < base.dense_levels) return;
@@ -84,63 +88,52 @@ class UserStep {
     const Beam* beams = step_.from + user * step_.beams;
     for (size_t m = 0; m < step_.beams; ++m) __builtin_prefetch(tokens + beams[m].base.lo * bytes);
   }
-  template <class Token>
-  void prefetch_logits(size_t user, const Token* tokens) const {
-    if (user >= step_.users || !leaf_by_leaf_) return;
-    const Beam* beams = step_.from + user * step_.beams;
-    const float* row = step_.logits + user * step_.beams * columns_;
-    for (size_t m = 0; m < step_.beams; ++m, row += columns_) {
-      const Range range = beams[m].base;
-      if (range.hi > step_.catalog.base.items || range.hi - range.lo > kFewLeaves) continue;
-      for (uint32_t leaf = range.lo; leaf < range.hi; ++leaf)
-        __builtin_prefetch(row + tokens[leaf]);
-    }
-  }
-
-  void prefetch_next() const {
-    const TrieView& base = step_.catalog.base;
-    base.wide(step_.level) ? prefetch_logits(user_ + 1, base.words(step_.level))
-                           : prefetch_logits(user_ + 1, base.bytes(step_.level));
-  }
-
-  // Everything below a beam scores at most as much as the beam itself.
-  static bool matters(const Beam& from, const BeamSelection& best) {
-    return !from.dead() && from.score != kDead && from.score >= best.least();
-  }
 
   // Batch by batch, so that later ones know what still matters.
   Problem expand_all(BeamSelection& best, const UserFilter* filter) {
     Problem problem = Problem::none;
     for (size_t m = 0; m < step_.beams;) {
       batch_.clear();
-      for (; m < step_.beams && !batch_.full(); ++m) {
-        if (!matters(beam(m), best)) continue;
-        if (problem = append(m); problem != Problem::none) return problem;
+      gathered_ = 0;
+      while (m < step_.beams && !batch_.full()) {
+        m = append_leaves(m, best.least());
+        if (m == step_.beams || batch_.full()) break;
+        if (problem = append_children(m++); problem != Problem::none) return problem;
       }
       if (batch_.segments == 0) continue;
-      if (m == step_.beams) prefetch_next();
+      if (!gather()) return Problem::damaged;
       if (problem = score(best, filter); problem != Problem::none) return problem;
     }
     return Problem::none;
   }
 
-  Problem append(size_t m) {
-    const Beam& from = beam(m);
-    const Range range = from.base;
-    if (!leaf_by_leaf_ || range.hi - range.lo > kFewLeaves) return append_children(m);
-    float* x = batch_.next_x();
-    if (!kernels_.gather_leaves(step_.catalog.base, step_.level, range, logits(m), x))
-      return Problem::damaged;
-    if (step_.softmax_over_level) batch_.totals[batch_.segments] = level_total(m, {}, x);
-    batch_.append(static_cast<uint32_t>(m), from.score, false, range.hi - range.lo);
-    return Problem::none;
+  // Appends beams from m on, leaf by leaf, up to one whose children have to be listed. Everything
+  // below a beam scores at most as much as the beam itself: those that score less than `least` are
+  // passed over.
+  size_t append_leaves(size_t m, float least) {
+    const float lowest = std::max(least, std::numeric_limits<float>::lowest());
+    for (; m < step_.beams && !batch_.full(); ++m) {
+      const Beam& from = beam(m);
+      if (from.dead() || from.score < lowest) continue;
+      const Range range = from.base;
+      if (!leaf_by_leaf_ || range.hi - range.lo > kFewLeaves) return m;
+      batch_.append_leaves(static_cast<uint32_t>(m), from.score, logits(m), range);
+    }
+    return m;
+  }
+
+  // Leaves are gathered when listed children follow, or when the batch is complete.
+  bool gather() {
+    const size_t from = std::exchange(gathered_, batch_.num_units);
+    return from == gathered_ ||
+           kernels_.gather_leaves(step_.catalog.base, step_.level, batch_, from, gathered_);
   }
 
   Problem append_children(size_t m) {
     const Beam& from = beam(m);
     Siblings children;
-    if (!list(from, children)) return Problem::damaged;
-    float* x = batch_.next_x();
+    if (!gather() || !list(from, children)) return Problem::damaged;
+    float* x = batch_.x + batch_.size();
     kernels_.gather(logits(m), children.tokens, children.count, x);
     const NodeTables& nodes = step_.nodes;
     if (nodes.query != nullptr &&
@@ -150,8 +143,9 @@ class UserStep {
     if (step_.softmax_over_level) batch_.totals[batch_.segments] = level_total(m, children, x);
     // One start more than there are children.
     const size_t used = children.count + 1;
-    for (size_t i = children.count; i % kSegment != 0 || i < used; ++i) x[i] = kDead;
-    batch_.append(static_cast<uint32_t>(m), from.score, true, used);
+    for (size_t i = children.count; i % kUnit != 0 || i < used; ++i) x[i] = kDead;
+    batch_.append_children(static_cast<uint32_t>(m), from.score, used);
+    gathered_ = batch_.num_units;
     return Problem::none;
   }
 
@@ -174,13 +168,26 @@ class UserStep {
     return true;
   }
 
-  // Over the whole level, in which children count with all that was added to their logits.
+  // The totals of leaves over the whole level; those of listed children are there. False where one
+  // is not a finite number.
+  bool level_totals() const {
+    const StepBatch& b = batch_;
+    bool finite = true;
+    for (size_t s = 0; s < b.segments; ++s) {
+      if (!b.listed[s]) b.totals[s] = level_total(b.beams[s], {}, nullptr);
+      finite &= b.totals[s] < -kDead;
+    }
+    return finite;
+  }
+
+  // Children count in it with all that was added to their logits; 0 where all are -inf.
   float level_total(size_t m, const Siblings& children, const float* x) const {
     std::copy(logits(m), logits(m) + columns_, batch_.level);
     for (size_t i = 0; i < children.count; ++i) {
       if (x[i] != kDead) batch_.level[children.tokens[i]] = x[i];
     }
-    return kernels_.log_sum_exp(batch_.level, columns_);
+    const float total = kernels_.log_sum_exp(batch_.level, columns_);
+    return total == kDead ? 0 : total;
   }
 
   // From logits to survivors.
@@ -189,39 +196,44 @@ class UserStep {
   //   them is a threshold before a single candidate has been looked at
   Problem score(BeamSelection& best, const UserFilter* filter) {
     const StepBatch& b = batch_;
-    if (!step_.softmax_over_level) kernels_.log_totals(b.x, b.begins, b.segments, b.totals);
-    bool finite = true;
-    for (size_t s = 0; s < b.segments; ++s) {
-      // Infinite logits would make a difference of infinities, and so would children all gone.
-      finite &= b.totals[s] < std::numeric_limits<float>::infinity();
-      if (b.totals[s] == kDead) b.totals[s] = 0;
-    }
+    // Infinite logits would make a difference of infinities.
+    const bool finite = step_.softmax_over_level ? level_totals() : kernels_.log_totals(b);
     if (!finite) return Problem::nan;
     const size_t groups =
-        std::clamp(std::bit_ceil(2 * best.wanted()), kSegment, StepBatch::kMostGroups);
-    kernels_.score(b.x, b.begins, b.segments, b.scores, b.totals, b.groups, groups);
+        std::clamp(std::bit_ceil(4 * best.wanted()), kUnit, StepBatch::kMostGroups);
+    kernels_.score(b, b.groups, groups);
     // With the filter asked first, a group's best may be nobody's.
     if (filter == nullptr && best.wanted() <= groups) {
       const float least = kernels_.threshold(b.groups, groups, best.wanted());
       if (least > kDead) best.raise_least(least);
     }
-    return collect(best, filter);
+    const TrieView& base = step_.catalog.base;
+    base.wide(step_.level) ? collect(base.words(step_.level), best, filter)
+                           : collect(base.bytes(step_.level), best, filter);
+    return Problem::none;
   }
 
-  Problem collect(BeamSelection& best, const UserFilter* filter) const {
+  template <class Token>
+  void collect(const Token* tokens, BeamSelection& best, const UserFilter* filter) const {
     const StepBatch& b = batch_;
-    const size_t kept = kernels_.survivors(b.x, b.size(), best.least(), b.found);
-    for (size_t k = 0; k < kept; ++k) {
-      const uint32_t at = b.found[k];
-      if (b.x[at] == kDead || b.x[at] < best.least()) continue;
-      const size_t s = b.owners[at / kSegment];
-      Beam& child = best.slot();
-      child.score = b.x[at];
-      child.parent = static_cast<int32_t>(b.beams[s]);
-      b.listed[s] != 0 ? put_child(at, child) : put_leaf(s, at, child);
-      if (filter == nullptr || filter->allows_any(child.base, child.added)) best.take();
+    const size_t found = kernels_.survivors(b.x, b.size(), best.least(), b.found);
+    for (size_t k = 0; k < found;) {
+      const float least = std::max(best.least(), std::numeric_limits<float>::lowest());
+      Beam* const slots = best.slots();
+      size_t taken = 0;
+      for (const size_t room = best.room(); k < found && taken < room; ++k) {
+        const uint32_t at = b.found[k];
+        if (b.x[at] < least) continue;
+        const Unit unit = b.units[at / kUnit];
+        Beam& child = slots[taken];
+        child.score = b.x[at];
+        child.parent = static_cast<int32_t>(b.beams[unit.segment]);
+        b.listed[unit.segment] ? put_child(at, child)
+                               : put_leaf(tokens, unit.leaf + at % kUnit, unit.end, child);
+        taken += filter == nullptr || filter->allows_any(child.base, child.added);
+      }
+      best.take(taken);
     }
-    return Problem::none;
   }
 
   void put_child(uint32_t at, Beam& child) const {
@@ -233,20 +245,14 @@ class UserStep {
   }
 
   // The child that begins at a leaf.
-  void put_leaf(size_t s, uint32_t at, Beam& child) const {
-    const TrieView& base = step_.catalog.base;
-    const Range range = beam(batch_.beams[s]).base;
-    const uint32_t lo = range.lo + (at - batch_.begins[s]);
-    base.wide(step_.level) ? put_run(base.words(step_.level), lo, range.hi, child)
-                           : put_run(base.bytes(step_.level), lo, range.hi, child);
-  }
   template <class Token>
-  static void put_run(const Token* tokens, uint32_t lo, uint32_t end, Beam& child) {
+  static void put_leaf(const Token* tokens, uint32_t lo, uint32_t end, Beam& child) {
+    const Token token = tokens[lo];
     uint32_t hi = lo + 1;
-    while (hi < end && tokens[hi] == tokens[lo]) ++hi;
+    while (hi < end && tokens[hi] == token) ++hi;
     child.base = {lo, hi};
     child.added = {};
-    child.token = tokens[lo];
+    child.token = token;
   }
 
   Problem write(BeamSelection& best) const {
@@ -264,8 +270,9 @@ class UserStep {
   const ChildTerms terms_;
   size_t user_;
   size_t columns_;
-  StepBatch batch_;
+  StepBatch& batch_;
   bool leaf_by_leaf_ = false;
+  size_t gathered_ = 0;  // units whose logits are there
 };
 
 [[noreturn]] void raise(Problem problem) {
@@ -289,8 +296,9 @@ void constrained_topk(const ConstrainedTopk& step, unsigned threads, const Kerne
   // Some users at a time: one prefetches for the next.
   const size_t block = std::clamp<size_t>(step.users / (4 * std::max(threads, 1u)), 1, 16);
   parallel_for((step.users + block - 1) / block, threads, [&](size_t b) {
+    StepBatch batch(UserStep::columns(step), step.catalog.added.items > 0);
     for (size_t user = b * block; user < std::min((b + 1) * block, step.users); ++user) {
-      const Problem found = UserStep(step, inner, user).run();
+      const Problem found = UserStep(step, inner, batch, user).run();
       if (found != Problem::none) problem = found;
     }
   });

@@ -264,58 +264,6 @@ void gather(const float* logits, const uint32_t* tokens, size_t count, float* x)
   for (; i < count; ++i) x[i] = logits[tokens[i]];
 }
 
-// W tokens of which only the first `left` can be read.
-template <class Token>
-inline IVec load_tokens(const Token* tokens, uint32_t left) {
-  if (left >= W) return widen(tokens);
-  Token copy[W] = {};
-  for (uint32_t lane = 0; lane < left; ++lane) copy[lane] = tokens[lane];
-  return widen(copy);
-}
-
-// The lanes of `v` one further; lane 0 comes from the last one of `before`.
-template <size_t... I>
-inline IVec shift_in(IVec before, IVec v, std::index_sequence<I...>) {
-  return __builtin_shufflevector(before, v, static_cast<int>(W - 1 + I)...);
-}
-
-// Logits of the leaves of a range, leaf by leaf; `left` leaves lie from tokens[0] to the trie's
-// end.
-template <class Token>
-inline bool gather_tokens(const Token* tokens, uint32_t count, uint32_t left, uint32_t size,
-                          const float* logits, float* x) {
-  const IVec sizes = splat(static_cast<int32_t>(size)), lanes = lane_numbers();
-  IVec before = splat(int32_t{-1}), bad{};
-  for (uint32_t i = 0; i < count; i += W) {
-    const IVec token = load_tokens(tokens + i, left - i);
-    const IVec previous = shift_in(before, token, std::make_index_sequence<W>());
-    const IVec live = static_cast<IVec>(lanes < static_cast<int32_t>(count - i));
-    const IVec inside = static_cast<IVec>(token < sizes) & live;
-    bad |= static_cast<IVec>(token < previous) & live;
-    bad |= inside ^ live;
-    // Lanes of other prefixes fetch what lane 0 does, so that they cost no cache line.
-    const int32_t first = token[0] < static_cast<int32_t>(size) ? token[0] : 0;
-    const Vec logit = gather(logits, (token & inside) | (first & ~inside));
-    const IVec begins = live & static_cast<IVec>(token != previous);
-    store(x + i, begins ? logit : splat(-__builtin_inff()));
-    before = token;
-  }
-  for (uint32_t i = (count + W - 1) / W * W; i % kSegment != 0; i += W)
-    store(x + i, splat(-__builtin_inff()));
-  return reduce(bad, [](IVec a, IVec b) { return a | b; }) == 0;
-}
-
-// Logits of the leaves of a range instead of its children: where a child has several leaves the
-// first one counts and the others are -inf, as is what fills up the segment. Saves listing where
-// most have one.
-bool gather_leaves(const TrieView& trie, size_t level, Range range, const float* logits, float* x) {
-  const uint32_t size = trie.level_sizes[level], count = range.hi - range.lo;
-  const uint32_t left = trie.items - range.lo;
-  return trie.wide(level)
-             ? gather_tokens(trie.words(level) + range.lo, count, left, size, logits, x)
-             : gather_tokens(trie.bytes(level) + range.lo, count, left, size, logits, x);
-}
-
 // x[i] += query . rows[i]
 void add_dots(const float* query, const float* rows, size_t count, size_t width, float* x) {
   for (size_t i = 0; i < count; ++i, rows += width) {

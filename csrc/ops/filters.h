@@ -12,20 +12,27 @@ namespace mmgrec {
 //
 //   counts[b] = number of set bits before word 8 b (512 ranks);   [ceil(words / 8) + 1]
 struct Bitmap {
+  static constexpr uint32_t kBlock = 8;  // words
   const uint64_t* words = nullptr;
   const uint32_t* counts = nullptr;
 
   // How many set ranks are smaller.
   MMGREC_HOST_DEVICE uint32_t below(uint32_t rank) const {
     const uint32_t word = rank / 64;
-    uint32_t found = counts[word / 8];
-    for (uint32_t w = word / 8 * 8; w < word; ++w) found += population(words[w]);
+    uint32_t found = counts[word / kBlock];
+    for (uint32_t w = word / kBlock * kBlock; w < word; ++w) found += population(words[w]);
     const uint32_t bit = rank % 64;
     if (bit > 0) found += population(words[word] & ((uint64_t{1} << bit) - 1));
     return found;
   }
   MMGREC_HOST_DEVICE bool contains(uint32_t rank) const {
     return words[rank / 64] >> (rank % 64) & 1;
+  }
+  // Whether a leaf of the range is set, as far as the word of its first one tells.
+  MMGREC_HOST_DEVICE bool any_at_once(Range range) const {
+    const uint32_t count = range.hi - range.lo;
+    const uint64_t asked = count < 64 ? (uint64_t{1} << count) - 1 : ~uint64_t{0};
+    return (words[range.lo / 64] >> (range.lo % 64) & asked) != 0;
   }
 };
 
@@ -51,6 +58,14 @@ struct SegmentFilter {
     if (kind == Kind::bitmap) found = bits.below(range.hi) - bits.below(range.lo);
     return found - gone.inside(range) - denied.inside(range);
   }
+  MMGREC_HOST_DEVICE bool allows_any(Range range) const {
+    if (range.empty()) return false;
+    // Mostly one bit suffices.
+    if (kind == Kind::bitmap && bits.any_at_once(range) &&
+        gone.inside(range) + denied.inside(range) == 0)
+      return true;
+    return allowed_inside(range) > 0;
+  }
 };
 
 struct UserFilter {
@@ -58,7 +73,7 @@ struct UserFilter {
   SegmentFilter added;
 
   MMGREC_HOST_DEVICE bool allows_any(Range base_range, Range added_range) const {
-    return base.allowed_inside(base_range) > 0 || added.allowed_inside(added_range) > 0;
+    return base.allows_any(base_range) || added.allows_any(added_range);
   }
 };
 

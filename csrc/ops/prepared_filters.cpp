@@ -56,6 +56,9 @@ struct Picked {
   OwnedRankSet base_set(const CatalogView& catalog) const {
     return rank_set_of({base.data(), base_count}, catalog.base.items, best_kernels().step);
   }
+  OwnedBitmap base_bits(const CatalogView& catalog) const {
+    return OwnedBitmap::all_but({base.data(), base_count}, catalog.base.items, best_kernels().step);
+  }
   OwnedRankSet added_set(const CatalogView& catalog) const {
     return rank_set_of({added.data(), added_count}, catalog.added.items, best_kernels().step);
   }
@@ -85,7 +88,7 @@ OwnedRankSet held_by(const Bitmap& bits, const RankSet& set, uint32_t bound) {
 
 PreparedFilters::PreparedFilters(const CatalogView& catalog, const FilterRequest& request,
                                  unsigned threads)
-    : catalog_(catalog), lists_(request.users), filters_(request.users) {
+    : catalog_(catalog), lists_(request.users), bits_(request.users), filters_(request.users) {
   std::atomic<bool> inside = prepare_gone(request);
   parallel_for(request.users, threads, [&](size_t user) {
     if (!prepare(request, user)) inside = false;
@@ -137,9 +140,19 @@ bool PreparedFilters::prepare(const FilterRequest& request, size_t user) {
   const bool all = !any_gone && bits == nullptr && catalog_.added.items == 0;
   if (!(all ? picked.pick_all(denied, catalog_) : picked.pick(denied, catalog_, possible)))
     return false;
+  const bool all_allowed = request.allow.offsets == nullptr || request.allow_all[user] != 0;
   Lists& lists = lists_[user];
-  lists = {picked.base_set(catalog_), picked.added_set(catalog_)};
-  if (request.allow.offsets == nullptr || request.allow_all[user] != 0) {
+  lists.added = picked.added_set(catalog_);
+  if (all_allowed && bits == nullptr &&
+      OwnedBitmap::suits(picked.base_count, catalog_.base.items)) {
+    bits_[user] = picked.base_bits(catalog_);
+    filter.base.kind = SegmentFilter::Kind::bitmap;
+    filter.base.bits = bits_[user].view();
+    filter.added.denied = lists.added.view();
+    return true;
+  }
+  lists.base = picked.base_set(catalog_);
+  if (all_allowed) {
     filter.base.denied = lists.base.view();
     filter.added.denied = lists.added.view();
     return true;

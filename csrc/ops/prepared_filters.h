@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "ops/filter_bits.h"
 #include "ops/filters.h"
 
 namespace mmgrec {
@@ -61,6 +62,7 @@ class PreparedFilters {
   OwnedRankSet removed_or_denied_;
   std::vector<Lists> gone_of_bitmap_;  // those of them that the bitmap holds
   std::vector<Lists> lists_;
+  std::vector<OwnedBitmap> bits_;  // of users with bitmaps of their own
   std::vector<UserFilter> filters_;
 };
 

@@ -1,4 +1,4 @@
-// Reading a bitmap from end to end; see rank_sort.h.
+// Reading a bitmap from end to end; see rank_sort.h and filter_bits.h.
 //
 // Included by simd/kernels.simd.cpp only: not for vectors, but for instructions that count and find
 // bits, which the baseline lacks.
@@ -32,6 +32,16 @@ size_t list_bits(uint64_t* words, size_t count, uint32_t* ranks, uint32_t* befor
     listed += found;
   }
   return listed;
+}
+
+// counts[b] = how many bits are set before word 8 b; one more than there are blocks of 8.
+void count_bits(const uint64_t* words, size_t count, uint32_t* counts) {
+  size_t set = 0;
+  for (size_t w = 0; w < count; ++w) {
+    if (w % 8 == 0) counts[w / 8] = static_cast<uint32_t>(set);
+    set += static_cast<size_t>(__builtin_popcountll(words[w]));
+  }
+  counts[(count + 7) / 8] = static_cast<uint32_t>(set);
 }
 
 }  // namespace mmgrec::MMGREC_ISA

@@ -173,7 +173,7 @@ inline void weigh(float* logits, Vec shift, Vec& sum) {
   Vec x[N];
 #pragma GCC unroll 8
   for (size_t i = 0; i < N; ++i) x[i] = max(least, load(logits + i * W)) - shift;
-  exp2_nonpositive(x);
+  exp2_bounded(x);
 #pragma GCC unroll 8
   for (size_t i = 0; i < N; ++i) {
     store(logits + i * W, x[i]);

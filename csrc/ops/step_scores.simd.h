@@ -1,7 +1,7 @@
 // The inner loops of the constrained step that score the candidates of several beams together.
 //
 // Included by simd/kernels.simd.cpp only; see simd/vec.h. Candidates lie beam after beam in one
-// array; every beam begins at a multiple of kSegment and is filled up with -inf, so that vectors
+// array; every beam begins at a multiple of kUnit and is filled up with -inf, so that vectors
 // never mix beams and most loops need no look at where a beam ends.
 #pragma once
 
@@ -14,19 +14,22 @@
 
 namespace mmgrec::MMGREC_ISA {
 
-static_assert(kSegment % W == 0);
+static_assert(kUnit % W == 0);
 
-// Lane sums of exp(x - most) over N vectors; exp through 2^y, whose argument never rises above 0.
-template <size_t N>
-inline Vec exp_sum(const Vec (&x)[N], float most) {
+// exp(x - shift) of a unit, summed lane by lane. exp goes through 2^y with y in [-126, 126]: what
+// rises above that, or is no number, is a sum that `log_totals` knows by its size.
+inline Vec exps(const float* x, float shift) {
   constexpr float kLog2E = 1.44269504f;
-  Vec y[N], sum{};
-#pragma GCC unroll 8
-  // In this order NaN stays: both comparisons with it are false.
-  for (size_t v = 0; v < N; ++v) y[v] = max(splat(-126.0f), (x[v] - most) * kLog2E);
-  exp2_nonpositive(y);
-#pragma GCC unroll 8
-  for (size_t v = 0; v < N; ++v) sum += y[v];
+  Vec y[kUnit / W];
+#pragma GCC unroll 4
+  for (size_t v = 0; v < kUnit / W; ++v) {
+    // In this order NaN becomes 126.
+    y[v] = max(min((load(x + v * W) - shift) * kLog2E, splat(126.0f)), splat(-126.0f));
+  }
+  exp2_bounded(y);
+  Vec sum = y[0];
+#pragma GCC unroll 4
+  for (size_t v = 1; v < kUnit / W; ++v) sum += y[v];
   return sum;
 }
 
@@ -51,36 +54,6 @@ inline Vec log_of(Vec x) {
   return e * 0.693359375f + (low + f) + 0.0f * x;
 }
 
-// The most of a segment and the sum of exp(x - most). NaN where any x is NaN or +inf.
-//
-//   two units of kSegment are looked at whatever the segment's length: most segments have one or
-//   two, which of them a processor cannot guess
-inline void most_and_sum(const float* x, size_t count, float& most, float& sum) {
-  constexpr size_t kUnit = kSegment / W;
-  const IVec second = splat(-static_cast<int32_t>(count > kSegment));
-  Vec head[2 * kUnit];
-#pragma GCC unroll 4
-  for (size_t v = 0; v < kUnit; ++v) {
-    head[v] = load(x + v * W);
-    head[kUnit + v] = second ? load(x + kSegment + v * W) : splat(-__builtin_inff());
-  }
-  Vec top = head[0];
-#pragma GCC unroll 8
-  for (size_t v = 1; v < 2 * kUnit; ++v) top = max(head[v], top);
-  for (size_t i = 2 * kSegment; i < count; i += W) top = max(load(x + i), top);
-  most = reduce_max(top);
-  // Where nothing is finite, a difference of infinities would be NaN; a NaN that comparisons
-  // passed over shows in the sum.
-  const float shift = most == -__builtin_inff() ? 0.0f : most;
-  Vec lanes = exp_sum(head, shift);
-  for (size_t i = 2 * kSegment; i < count; i += kSegment) {
-    Vec more[kUnit];
-    for (size_t v = 0; v < kUnit; ++v) more[v] = load(x + i + v * W);
-    lanes += exp_sum(more, shift);
-  }
-  sum = reduce_add(lanes);
-}
-
 // x[i] += log(starts[i + 1] - starts[i]); no difference is 0. As many starts as fill up a vector
 // are read beyond the last one.
 void add_log_counts(const uint32_t* starts, size_t count, float* x) {
@@ -96,54 +69,101 @@ void add_log_counts(const uint32_t* starts, size_t count, float* x) {
   }
 }
 
-// totals[s] = log-sum-exp of segment s, candidates [begins[s], begins[s + 1]); kSegment more can
-// be read. `totals` has room
-// for whole vectors, and once more beyond kSegment * ceil(segments / kSegment) entries.
-void log_totals(const float* x, const uint32_t* begins, size_t segments, float* totals) {
-  const size_t stride = (segments + kSegment - 1) / kSegment * kSegment;
-  float* sums = totals + stride;
-  for (size_t s = 0; s < segments; ++s)
-    most_and_sum(x + begins[s], begins[s + 1] - begins[s], totals[s], sums[s]);
-  for (size_t s = segments; s < stride; ++s) totals[s] = sums[s] = 1;
-  for (size_t s = 0; s < stride; s += W)
-    store(totals + s, load(totals + s) + log_of(load(sums + s)));
+// sums[u] = sum of exp(x - x0) over unit u, where x0 is its beam's first candidate.
+inline void sum_exps(const Candidates& c) {
+  const size_t units = c.num_units;
+  for (size_t u = 0; u < units; u += W) {
+    Vec rows[W] = {};
+    const size_t end = u + W < units ? u + W : units;
+    for (size_t i = u; i < end; ++i)
+      rows[i - u] = exps(c.x + i * kUnit, c.x[c.begins[c.units[i].segment] * kUnit]);
+    store(c.sums + u, sum_rows(rows));
+  }
 }
 
-// log(sum(exp(x))); x has room for kChildPadding more entries, which are overwritten.
+// log(sum(exp(x))) whatever x is; NaN where any x is NaN or +inf. x has room for kChildPadding more
+// entries, which are overwritten.
 float log_sum_exp(float* x, size_t count) {
-  if (count == 0) return -__builtin_inff();
-  size_t end = count;
-  for (; end % kSegment != 0; ++end) x[end] = -__builtin_inff();
-  const uint32_t begins[] = {0, static_cast<uint32_t>(end)};
-  float totals[2 * kSegment];
-  log_totals(x, begins, 1, totals);
-  return totals[0];
+  for (; count % kUnit != 0; ++count) x[count] = -__builtin_inff();
+  Vec top = splat(-__builtin_inff());
+  IVec bad{};
+  for (size_t i = 0; i < count; i += W) {
+    top = max(load(x + i), top);
+    bad |= ~static_cast<IVec>(load(x + i) < __builtin_inff());
+  }
+  if (reduce(bad, [](IVec a, IVec b) { return a | b; }) != 0) return __builtin_nanf("");
+  const float most = reduce_max(top);
+  if (most == -__builtin_inff()) return most;
+  Vec sum{};
+  for (size_t i = 0; i < count; i += kUnit) sum += exps(x + i, most);
+  return most + log_of(splat(reduce_add(sum)))[0];
+}
+
+// totals[s] = log-sum-exp of segment s; 0 where nothing in it is finite. False where anything is
+// NaN or +inf.
+//
+//   x0 serves as well as the greatest x does, and need not be looked for: sums of exp(x - x0) are
+//   at least 1. Where it is very large, or x0 is -inf, the segment is looked at once more
+// `sums` has room for whole vectors; `totals` has room for whole vectors, and once more
+// beyond kUnit * ceil(segments / kUnit) entries.
+bool log_totals(const Candidates& c) {
+  sum_exps(c);
+  constexpr float kMost = 0x1p40f;
+  const size_t stride = (c.segments + kUnit - 1) / kUnit * kUnit;
+  float *totals = c.totals, *shifts = totals + stride;
+  bool finite = true;
+  for (size_t s = 0; s < c.segments; ++s) totals[s] = 0;
+  for (size_t u = 0; u < c.num_units; ++u) totals[c.units[u].segment] += c.sums[u];
+  for (size_t s = 0; s < c.segments; ++s) {
+    float* x = c.x + c.begins[s] * kUnit;
+    shifts[s] = x[0];
+    if (totals[s] < kMost) continue;
+    const float total = log_sum_exp(x, (c.begins[s + 1] - c.begins[s]) * kUnit);
+    finite &= total < __builtin_inff();
+    shifts[s] = total == -__builtin_inff() ? 0 : total;
+    totals[s] = 1;
+  }
+  for (size_t s = c.segments; s < stride; ++s) totals[s] = shifts[s] = 1;
+  for (size_t s = 0; s < stride; s += W)
+    store(totals + s, load(shifts + s) + log_of(load(totals + s)));
+  return finite;
 }
 
 // x[i] = score + min(0, x[i] - total) with the score and total of its segment. Candidate i belongs
-// to group i mod `groups` (a power of two, at least kSegment): most[g] is the best score of each.
-void score(float* x, const uint32_t* begins, size_t segments, const float* scores,
-           const float* totals, float* most, size_t groups) {
+// to group i mod `groups` (a power of two, at least kUnit): most[g] is the best score of each.
+void score(const Candidates& c, float* most, size_t groups) {
   for (size_t g = 0; g < groups; g += W) store(most + g, splat(-__builtin_inff()));
-  for (size_t s = 0; s < segments; ++s) {
-    for (size_t i = begins[s]; i < begins[s + 1]; i += W) {
-      const Vec log_p = load(x + i) - totals[s];
-      const Vec value = scores[s] + (log_p < 0.0f ? log_p : Vec{});
-      store(x + i, value);
-      float* group = most + (i & (groups - 1));
-      store(group, max(value, load(group)));
+  const size_t units = c.num_units;
+  float* x = c.x;
+  for (size_t u = 0; u < units; ++u, x += kUnit) {
+    const uint32_t segment = c.units[u].segment;
+    const float from = c.scores[segment], total = c.totals[segment];
+    float* group = most + (u * kUnit & (groups - 1));
+#pragma GCC unroll 4
+    for (size_t v = 0; v < kUnit; v += W) {
+      const Vec value = from + min(load(x + v) - total, Vec{});
+      store(x + v, value);
+      store(group + v, max(value, load(group + v)));
     }
   }
 }
 
 inline uint32_t count_from(const float* x, size_t count, float least) {
+#ifdef MMGREC_COMPRESS
+  uint32_t found = 0;
+  for (size_t i = 0; i < count; i += W)
+    found += static_cast<uint32_t>(__builtin_popcount(
+        _mm512_cmp_ps_mask(_mm512_loadu_ps(x + i), _mm512_set1_ps(least), _CMP_GE_OQ)));
+  return found;
+#else
   IVec found{};
   for (size_t i = 0; i < count; i += W) found -= static_cast<IVec>(load(x + i) >= least);
   return static_cast<uint32_t>(reduce(found, [](IVec a, IVec b) { return a + b; }));
+#endif
 }
 
 // A number that at least `wanted` of x are not below, and few more than that. `count` is a multiple
-// of kSegment, at least `wanted`.
+// of kUnit, at least `wanted`.
 //
 //   bisection on the bits of a float, in which order they ascend
 float threshold(const float* x, size_t count, size_t wanted) {
@@ -174,8 +194,8 @@ float threshold(const float* x, size_t count, size_t wanted) {
   return value_of(static_cast<int32_t>(lo));
 }
 
-// Lists the i in [0, count) with x[i] >= least, ascending; count is a multiple of kSegment, and
-// `found` has room for kSegment more than it has.
+// Lists the i in [0, count) with x[i] >= least, ascending; count is a multiple of kUnit, and
+// `found` has room for kUnit more than it has.
 size_t survivors(const float* x, size_t count, float least, uint32_t* found) {
   size_t kept = 0;
 #ifdef MMGREC_COMPRESS
@@ -187,12 +207,12 @@ size_t survivors(const float* x, size_t count, float least, uint32_t* found) {
     kept += static_cast<size_t>(__builtin_popcount(mask));
   }
 #else
-  for (size_t block = 0; block < count; block += kSegment) {
+  for (size_t block = 0; block < count; block += kUnit) {
     // Mostly nothing in a block survives.
     Vec best = load(x + block);
-    for (size_t i = W; i < kSegment; i += W) best = max(load(x + block + i), best);
+    for (size_t i = W; i < kUnit; i += W) best = max(load(x + block + i), best);
     if (!(reduce_max(best) >= least)) continue;
-    for (size_t i = block; i < block + kSegment; ++i) {
+    for (size_t i = block; i < block + kUnit; ++i) {
       found[kept] = static_cast<uint32_t>(i);
       kept += x[i] >= least;
     }
@@ -201,17 +221,30 @@ size_t survivors(const float* x, size_t count, float least, uint32_t* found) {
   return kept;
 }
 
-// before[i] = how many of x are greater than x[i]; x is filled up with -inf to a multiple of
-// kSegment.
-void ranks(float* x, size_t count, uint32_t* before) {
+// before[i] = how many of x are greater than x[i]. True where all differ, so that these are places.
+// x is filled up with -inf to a multiple of kUnit, and `before` has room for as many.
+//
+//   kUnit of them at a time are compared with one after the other: nothing is summed across lanes
+bool ranks(float* x, size_t count, uint32_t* before) {
   size_t end = count;
-  for (; end % kSegment != 0; ++end) x[end] = -__builtin_inff();
-  for (size_t i = 0; i < count; ++i) {
-    const Vec own = splat(x[i]);
-    IVec greater{};
-    for (size_t j = 0; j < end; j += W) greater -= static_cast<IVec>(load(x + j) > own);
-    before[i] = static_cast<uint32_t>(reduce(greater, [](IVec a, IVec b) { return a + b; }));
+  for (; end % kUnit != 0; ++end) x[end] = -__builtin_inff();
+  for (size_t i = 0; i < end; i += kUnit) {
+    Vec own[kUnit / W];
+    IVec greater[kUnit / W] = {};
+#pragma GCC unroll 4
+    for (size_t v = 0; v < kUnit / W; ++v) own[v] = load(x + i + v * W);
+    for (size_t j = 0; j < count; ++j) {
+#pragma GCC unroll 4
+      for (size_t v = 0; v < kUnit / W; ++v)
+        greater[v] = splat(x[j]) > own[v] ? greater[v] + 1 : greater[v];
+    }
+#pragma GCC unroll 4
+    for (size_t v = 0; v < kUnit / W; ++v)
+      store(before + i + v * W, reinterpret_cast<UVec>(greater[v]));
   }
+  size_t sum = 0;
+  for (size_t i = 0; i < count; ++i) sum += before[i];
+  return sum == count * (count - 1) / 2;
 }
 
 }  // namespace mmgrec::MMGREC_ISA

@@ -47,7 +47,7 @@ struct PrefixBlock {
       for (size_t p = 0; p < op.positions; ++p) {
         // What is 2^-126 of the largest weight or less counts as that. In this order NaN stays NaN.
         Vec x[1] = {max(splat(-126.0f), load(scores + p * step) - top)};
-        exp2_nonpositive(x);
+        exp2_bounded(x);
         store(scores + p * step, x[0]);
         sum += x[0];
       }

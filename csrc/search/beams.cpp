@@ -10,13 +10,12 @@ Beams::Beams(const Catalog& catalog, size_t users, size_t width)
     : catalog_(catalog.view()),
       users_(users),
       width_(width),
-      now_(users * width),
-      next_(users * width),
-      prefix_(users * width * catalog_.base.levels),
-      next_prefix_(prefix_.size()),
+      reached_(catalog_.base.levels + 1),
       best_pruned_(users),
       pruned_(users) {
   if (width == 0) throw std::invalid_argument("a search needs at least one beam");
+  reached_[0].resize(users);
+  for (size_t level = 1; level < reached_.size(); ++level) reached_[level].resize(users * width);
   begin(nullptr);
 }
 
@@ -24,7 +23,7 @@ void Beams::begin(const UserFilter* filters) {
   filters_ = filters;
   level_ = 0;
   const Beam all{{0, catalog_.base.items}, {0, catalog_.added.items}};
-  std::fill_n(now_.begin(), users_, all);
+  std::ranges::fill(reached_[0], all);
   std::ranges::fill(best_pruned_, -std::numeric_limits<float>::infinity());
 }
 
@@ -37,33 +36,30 @@ void Beams::step(const float* logits, bool softmax_over_level, const NodeTables&
   step.users = users_;
   step.beams = beams();
   step.keep = width_;
-  step.from = now_.data();
+  step.from = reached_[level_].data();
   step.logits = logits;
   step.softmax_over_level = softmax_over_level;
   step.nodes = nodes;
   step.filters = filters_;
-  step.out = next_.data();
+  step.out = reached_[level_ + 1].data();
   step.best_pruned = pruned_.data();
   constrained_topk(step, threads);
-  now_.swap(next_);
-  extend_prefixes(step.beams);
+  ++level_;
   for (size_t b = 0; b < users_; ++b) best_pruned_[b] = std::max(best_pruned_[b], pruned_[b]);
 }
 
-void Beams::extend_prefixes(size_t beams_before) {
-  for (size_t b = 0; b < users_; ++b) {
-    for (size_t m = 0; m < width_; ++m) {
-      const Beam& beam = now_[b * width_ + m];
-      const auto parent = static_cast<size_t>(beam.parent);
-      const int64_t* from = prefix_.data() + (b * beams_before + parent) * level_;
-      int64_t* to = next_prefix_.data() + (b * width_ + m) * (level_ + 1);
-      // A few numbers: a call would take longer.
-      for (size_t t = 0; t < level_; ++t) to[t] = from[t];
-      to[level_] = beam.token;
+std::vector<int64_t> Beams::prefixes() const {
+  std::vector<int64_t> tokens(users_ * beams() * level_);
+  int64_t* to = tokens.data();
+  for (size_t i = 0; i < users_ * beams(); ++i, to += level_) {
+    size_t at = i;
+    for (size_t level = level_; level > 0; --level) {
+      const Beam& beam = reached_[level][at];
+      to[level - 1] = beam.token;
+      at = i / width_ * width_ + static_cast<size_t>(beam.parent);
     }
   }
-  prefix_.swap(next_prefix_);
-  ++level_;
+  return tokens;
 }
 
 }  // namespace mmgrec

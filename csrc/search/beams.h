@@ -14,7 +14,8 @@ namespace mmgrec {
 // taken once; `begin` starts over without giving it back.
 //
 //   begin: one beam per user, the whole catalogue, score 0
-//   step:  constrained_topk on the level; remember the tokens and the best prefix ever dropped
+//   step:  constrained_topk on the level; remember the best prefix ever dropped
+//   the beams of every level stay: a prefix is read by going back from parent to parent
 //   after the last step a beam is one item; certified: no dropped prefix scored higher
 class Beams {
  public:
@@ -31,20 +32,16 @@ class Beams {
   size_t level() const { return level_; }                    // the next one
   size_t beams() const { return level_ == 0 ? 1 : width_; }  // M
   const CatalogView& catalog() const { return catalog_; }
-  std::span<const Beam> now() const { return {now_.data(), users_ * beams()}; }  // [B, M]
-  // [B, M, level]: the tokens of the prefixes.
-  std::span<const int64_t> prefixes() const { return {prefix_.data(), users_ * beams() * level_}; }
+  std::span<const Beam> now() const { return reached_[level_]; }  // [B, M]
+  std::vector<int64_t> prefixes() const;                          // [B, M, level]: their tokens
   std::span<const float> best_pruned() const { return best_pruned_; }  // [B]
 
  private:
-  void extend_prefixes(size_t beams_before);
-
   CatalogView catalog_;
   size_t users_, width_;
   size_t level_ = 0;
   const UserFilter* filters_ = nullptr;
-  std::vector<Beam> now_, next_;
-  std::vector<int64_t> prefix_, next_prefix_;
+  std::vector<std::vector<Beam>> reached_;  // [levels + 1][B, M]
   std::vector<float> best_pruned_, pruned_;
 };
 

@@ -4,6 +4,7 @@
 #include "ops/rank_sort.simd.h"
 #include "ops/relation_attention.simd.h"
 #include "ops/rq_assign.simd.h"
+#include "ops/step_leaves.simd.h"
 #include "ops/step_scores.simd.h"
 #include "recommender/beam_attention.simd.h"
 #include "recommender/layers.simd.h"
@@ -23,7 +24,7 @@ extern const Kernels kernels = {
     assign_scratch,
     assign,
     {list_children, gather, gather_leaves, add_dots, add_log_counts, log_sum_exp, log_totals, score,
-     threshold, survivors, ranks, list_bits},
+     threshold, survivors, ranks, list_bits, count_bits},
     {{linear_packed_bytes, linear_pack, linear},
      norm,
      prefix_attention,

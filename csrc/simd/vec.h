@@ -10,6 +10,9 @@
 #include <stdint.h>
 
 #include <utility>
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
 
 namespace mmgrec::MMGREC_ISA {
 
@@ -27,9 +30,17 @@ inline IVec load(const int32_t* from) { return *reinterpret_cast<const IVecUnali
 inline UVec load(const uint32_t* from) { return *reinterpret_cast<const UVecUnaligned*>(from); }
 inline void store(float* to, Vec v) { *reinterpret_cast<VecUnaligned*>(to) = v; }
 inline void store(int32_t* to, IVec v) { *reinterpret_cast<IVecUnaligned*>(to) = v; }
+inline void store(uint32_t* to, UVec v) { *reinterpret_cast<UVecUnaligned*>(to) = v; }
 inline Vec splat(float x) { return x - Vec{}; }
 inline IVec splat(int32_t x) { return x - IVec{}; }
+// The second where either is NaN. (Masked without need: see `widen`.)
+#if defined(__AVX512F__) && MMGREC_LANES == 16
+inline Vec max(Vec a, Vec b) { return _mm512_maskz_max_ps(0xffff, a, b); }
+inline Vec min(Vec a, Vec b) { return _mm512_maskz_min_ps(0xffff, a, b); }
+#else
 inline Vec max(Vec a, Vec b) { return a > b ? a : b; }
+inline Vec min(Vec a, Vec b) { return a < b ? a : b; }
+#endif
 
 // Lane i takes lane i ^ S.
 template <size_t S, class V, size_t... I>
@@ -127,7 +138,7 @@ inline Vec sum_rows(Vec (&rows)[W]) {
   return rows[0];
 }
 
-// x = 2^x for N vectors with -126 <= x <= 0; relative error below 3e-7; NaN stays NaN.
+// x = 2^x for N vectors with -126 <= x <= 126; relative error below 3e-7; NaN stays NaN.
 //
 //   n = round(x), by adding a number so large that the fraction falls off
 //   2^x = 2^n * p(x - n), p of degree 5 fitted on [-1/2, 1/2]; 2^n is added to the exponent's bits
@@ -135,7 +146,7 @@ inline Vec sum_rows(Vec (&rows)[W]) {
 // Step by step over all N, because one vector's chain of dependent instructions is longer than what
 // a processor looks ahead.
 template <size_t N>
-inline void exp2_nonpositive(Vec (&x)[N]) {
+inline void exp2_bounded(Vec (&x)[N]) {
   const Vec magic = splat(12582912.0f);  // 1.5 * 2^23
   constexpr float kCoefficients[] = {9.6715130e-3f, 5.5507336e-2f, 2.4022242e-1f, 6.9314700e-1f,
                                      1.0f};

@@ -239,7 +239,6 @@ void check_leaves_outside() {
   }
 }
 
-// Every way of sorting, by the number of ranks and by how they come.
 // Counts of all sizes, of whole vectors and less; what follows the last child stays as it is.
 void check_log_counts(const StepKernels& kernels) {
   for (const size_t count : {0, 1, 2, 15, 16, 17, 33, 256}) {
@@ -258,6 +257,28 @@ void check_log_counts(const StepKernels& kernels) {
   }
 }
 
+// All but the first 100 leaves, and some more: what one look does not tell is counted.
+void check_bitmaps(const StepKernels& kernels) {
+  for (const uint32_t bound : {101u, 127u, 128u, 129u, 512u, 1000u}) {
+    std::vector<uint32_t> denied{bound - 1, 100};
+    for (uint32_t rank = 0; rank < 100; ++rank) denied.push_back(rank);
+    const OwnedBitmap bits = OwnedBitmap::all_but(denied, bound, kernels);
+    const SegmentFilter filter{SegmentFilter::Kind::bitmap, bits.view(), {}, {}, {}};
+    const auto left = [&](uint32_t lo, uint32_t hi) {
+      uint32_t count = 0;
+      for (uint32_t rank = lo; rank < hi; ++rank) count += rank > 100 && rank != bound - 1;
+      return count;
+    };
+    for (uint32_t lo = 0; lo <= bound; lo += 1 + lo / 50) {
+      for (uint32_t hi = lo; hi <= bound; hi += 1 + hi / 60) {
+        CHECK(filter.allowed_inside({lo, hi}) == left(lo, hi));
+        CHECK(filter.allows_any({lo, hi}) == (left(lo, hi) > 0));
+      }
+    }
+  }
+}
+
+// Every way of sorting, by the number of ranks and by how they come.
 void check_rank_sets(const StepKernels& kernels) {
   std::mt19937 random(9);
   for (const uint32_t bound : {1u, 63u, 64u, 65u, 1000u, 100'000u}) {
@@ -289,6 +310,7 @@ int main() {
   for_all_kernels([](const Kernels& kernels) {
     check_steps(kernels);
     check_rank_sets(kernels.step);
+    check_bitmaps(kernels.step);
     check_log_counts(kernels.step);
   });
 }

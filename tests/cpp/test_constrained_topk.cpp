@@ -7,6 +7,7 @@
 #include <random>
 #include <set>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "check.h"
@@ -15,6 +16,7 @@
 #include "ops/beam_selection.h"
 #include "ops/constrained_topk.h"
 #include "ops/prepared_filters.h"
+#include "ops/step_batch.h"
 #include "trie/trie.h"
 
 namespace {
@@ -165,39 +167,47 @@ void check_damage(const mmgrec::StepKernels& kernels) {
   }
 }
 
-// Segments of all lengths side by side, scored together.
-void check_arithmetic(const mmgrec::StepKernels& kernels) {
-  using mmgrec::kSegment;
+// Segments of all lengths side by side, scored together; `spread` is how far logits lie apart.
+void check_arithmetic(const mmgrec::StepKernels& kernels, float spread) {
+  using mmgrec::kUnit;
   std::mt19937 random(3);
-  std::normal_distribution<float> normal(0, 4);
-  std::vector<size_t> counts{0, 1, 2, 7, 8, 9, 16, 17, 32, 33, 64, 65, 130, 1000};
-  std::vector<uint32_t> begins{0};
-  std::vector<float> x, scores;
-  for (const size_t count : counts) {
-    for (size_t i = 0; i < count; ++i) x.push_back(i == 2 ? -kInfinity : normal(random));
-    while (x.size() % kSegment != 0) x.push_back(-kInfinity);
-    begins.push_back(static_cast<uint32_t>(x.size()));
-    scores.push_back(normal(random));
-  }
-  const std::vector<float> logits = x;
-  const size_t size = x.size(), groups = 64;
-  x.resize(size + kSegment);
-  std::vector<float> totals(4 * kSegment), most(groups), expected_most(groups, -kInfinity);
-  kernels.log_totals(x.data(), begins.data(), counts.size(), totals.data());
-  kernels.score(x.data(), begins.data(), counts.size(), scores.data(), totals.data(), most.data(),
-                groups);
-  for (size_t s = 0; s < counts.size(); ++s) {
+  std::normal_distribution<float> normal(0, spread);
+  const std::vector<size_t> counts{1, 2, 7, 8, 9, 16, 17, 32, 33, 64, 65, 130, 1000};
+  mmgrec::StepBatch batch(1000, false);
+  const auto add = [&](size_t count, auto logit) {
+    float* x = batch.x + batch.size();
+    for (size_t i = 0; i < (count + kUnit - 1) / kUnit * kUnit; ++i)
+      x[i] = i < count ? logit(i) : -kInfinity;
+    batch.append_children(0, normal(random), count);
+  };
+  for (const size_t count : counts)
+    add(count, [&](size_t i) { return i == 2 ? -kInfinity : normal(random); });
+  // The first candidate, which sums start from, is gone, or far below the others; none is left.
+  add(20, [&](size_t i) { return i == 0 ? -kInfinity : normal(random); });
+  add(20, [](size_t i) { return i == 0 ? -200.0f : static_cast<float>(i); });
+  add(20, [](size_t) { return -kInfinity; });
+  const size_t size = batch.size(), groups = 64;
+  const std::vector<float> logits(batch.x, batch.x + size);
+  std::vector<float> most(groups), expected_most(groups, -kInfinity);
+  CHECK(kernels.log_totals(batch));
+  kernels.score(batch, most.data(), groups);
+  for (size_t s = 0; s < batch.segments; ++s) {
+    const size_t begin = batch.begins[s] * kUnit, end = batch.begins[s + 1] * kUnit;
     double sum = 0;
-    for (size_t i = begins[s]; i < begins[s + 1]; ++i) sum += std::exp(double{logits[i]});
-    if (counts[s] > 0) CHECK(std::abs(totals[s] - std::log(sum)) < 1e-6 + 2e-7 * std::log(sum));
-    for (size_t i = begins[s]; i < begins[s + 1]; ++i) {
-      CHECK(x[i] == scores[s] + std::min(0.0f, logits[i] - totals[s]));
-      expected_most[i % groups] = std::max(expected_most[i % groups], x[i]);
+    for (size_t i = begin; i < end; ++i) sum += std::exp(double{logits[i]});
+    const double total = sum > 0 ? std::log(sum) : 0;
+    CHECK(std::abs(batch.totals[s] - total) < 1e-6 + 4e-7 * (std::abs(total) + spread));
+    for (size_t i = begin; i < end; ++i) {
+      CHECK(batch.x[i] == batch.scores[s] + std::min(0.0f, logits[i] - batch.totals[s]));
+      expected_most[i % groups] = std::max(expected_most[i % groups], batch.x[i]);
     }
   }
+  // One child alone has probability 1, to the last bit.
+  CHECK(batch.totals[0] == logits[0]);
   CHECK(most == expected_most);
+  const std::vector<float> x(batch.x, batch.x + size);
   for (const float least : {-3.0f, -8.0f, -kInfinity}) {
-    std::vector<uint32_t> found(size + kSegment), expected;
+    std::vector<uint32_t> found(size + kUnit), expected;
     const size_t kept = kernels.survivors(x.data(), size, least, found.data());
     for (uint32_t i = 0; i < size; ++i) {
       if (x[i] >= least) expected.push_back(i);
@@ -205,9 +215,10 @@ void check_arithmetic(const mmgrec::StepKernels& kernels) {
     found.resize(kept);
     CHECK(found == expected);
   }
-  std::vector<float> row(logits.end() - 1008, logits.end() - 8);
-  row.resize(1000 + mmgrec::kChildPadding);
-  CHECK(kernels.log_sum_exp(row.data(), 1000) == totals[counts.size() - 1]);
+  double sum = 0;
+  std::vector<float> row(1000 + mmgrec::kChildPadding);
+  for (size_t i = 0; i < 1000; ++i) sum += std::exp(double{row[i] = normal(random)});
+  CHECK(std::abs(kernels.log_sum_exp(row.data(), 1000) - std::log(sum)) < 1e-6 * std::log(sum));
 }
 
 void check_bad_logits(const mmgrec::StepKernels& kernels) {
@@ -217,6 +228,10 @@ void check_bad_logits(const mmgrec::StepKernels& kernels) {
         std::vector<float> x(48 + mmgrec::kChildPadding, other);
         x[at] = bad;
         CHECK(std::isnan(kernels.log_sum_exp(x.data(), 48)));
+        mmgrec::StepBatch batch(1000, false);
+        std::ranges::copy(x, batch.x);
+        batch.append_children(0, 0, 48);
+        CHECK(!kernels.log_totals(batch));
       }
     }
   }
@@ -225,18 +240,54 @@ void check_bad_logits(const mmgrec::StepKernels& kernels) {
   CHECK(kernels.log_sum_exp(dead.data(), 0) == -kInfinity);
 }
 
+// The first leaf of every child has its logit, all else is -inf; damage is found.
+void check_leaves(const mmgrec::StepKernels& kernels) {
+  std::vector<uint16_t> tokens{5, 5, 0, 1, 1, 1, 4, 6, 8};
+  for (uint16_t t = 0; t < 40; ++t) tokens.push_back(t / 2 * 2);
+  std::vector<float> row(40);
+  for (size_t i = 0; i < row.size(); ++i) row[i] = static_cast<float>(i) / 8;
+  mmgrec::TrieView view;
+  view.items = static_cast<uint32_t>(tokens.size());
+  view.level_sizes[0] = 300;
+  view.tokens[0] = tokens.data();
+  const std::vector<Range> ranges{{0, 2}, {2, 9}, {9, 25}, {25, 49}, {9, 49}, {48, 49}};
+  const auto gather = [&] {
+    mmgrec::StepBatch batch(300, false);
+    for (const Range range : ranges) batch.append_leaves(0, 0, row.data(), range);
+    const bool sound = kernels.gather_leaves(view, 0, batch, 0, batch.num_units);
+    for (size_t s = 0; sound && s < ranges.size(); ++s) {
+      const float* x = batch.x + batch.begins[s] * mmgrec::kUnit;
+      for (uint32_t leaf = ranges[s].lo; leaf < ranges[s].hi; ++leaf) {
+        const bool begins = leaf == ranges[s].lo || tokens[leaf] != tokens[leaf - 1];
+        CHECK(*x++ == (begins ? row[tokens[leaf]] : -kInfinity));
+      }
+      while (x < batch.x + batch.begins[s + 1] * mmgrec::kUnit) CHECK(*x++ == -kInfinity);
+    }
+    return sound;
+  };
+  CHECK(gather());
+  for (const size_t at : {5, 12, 25, 30, 48}) {
+    for (const uint16_t wrong : {300, 65535, 0}) {
+      const uint16_t right = std::exchange(tokens[at], wrong);
+      CHECK(!gather());
+      tokens[at] = right;
+    }
+  }
+}
+
 void check_order(const mmgrec::StepKernels& kernels) {
   std::mt19937 random(4);
   for (const size_t count : {1, 2, 15, 16, 17, 64, 200}) {
     for (const unsigned distinct : {3u, 1000000u}) {
-      std::vector<float> x(count + mmgrec::kSegment);
+      std::vector<float> x(count + mmgrec::kUnit);
       for (size_t i = 0; i < count; ++i) x[i] = 5 - static_cast<float>(random() % distinct);
-      std::vector<uint32_t> before(count);
+      std::vector<uint32_t> before(count + mmgrec::kUnit);
       const std::vector<float> whole(x.begin(), x.begin() + static_cast<std::ptrdiff_t>(count));
-      kernels.ranks(x.data(), count, before.data());
+      const bool all_differ = kernels.ranks(x.data(), count, before.data());
+      CHECK(all_differ == (std::set<float>(whole.begin(), whole.end()).size() == count));
       for (size_t i = 0; i < count; ++i)
         CHECK(before[i] == std::ranges::count_if(whole, [&](float v) { return v > whole[i]; }));
-      if (count % mmgrec::kSegment != 0) continue;
+      if (count % mmgrec::kUnit != 0) continue;
       for (size_t wanted = 1; wanted <= count; wanted += 7) {
         const float least = kernels.threshold(x.data(), count, wanted);
         const auto found =
@@ -246,7 +297,7 @@ void check_order(const mmgrec::StepKernels& kernels) {
       }
     }
   }
-  std::vector<float> few(mmgrec::kSegment, -kInfinity);
+  std::vector<float> few(mmgrec::kUnit, -kInfinity);
   few[3] = -2;
   const float least = kernels.threshold(few.data(), few.size(), 1);
   CHECK(least > -kInfinity && least <= -2);
@@ -281,8 +332,8 @@ void check_selection(const mmgrec::StepKernels& kernels) {
       const Beam beam{{i, i + 1}, {}, score, 0, 0};
       all.push_back(beam);
       if (score < best.least()) continue;
-      best.slot() = beam;
-      best.take();
+      *best.slots() = beam;
+      best.take(1);
     }
     std::ranges::sort(all, [](const Beam& a, const Beam& b) {
       return a.score != b.score ? a.score > b.score : a.base.lo < b.base.lo;
@@ -305,7 +356,9 @@ int main() {
     check_listing(kernels.step, {5000, 5000, 3}, 500, 2, 5);  // second level not dense
     check_listing(kernels.step, {1, 1}, 1, 1, 6);
     check_damage(kernels.step);
-    check_arithmetic(kernels.step);
+    check_arithmetic(kernels.step, 4);
+    check_arithmetic(kernels.step, 60);
+    check_leaves(kernels.step);
     check_bad_logits(kernels.step);
     check_order(kernels.step);
     check_dots(kernels.step);

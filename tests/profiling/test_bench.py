@@ -82,6 +82,26 @@ def test_calls_that_count_apart_leave_the_first_of_a_turn_out(
     assert found.p99 < 0.02
 
 
+def test_steady_calls_count_after_some_time_and_are_prepared_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mmgrec.profiling.timing.SETTLE", 0.0)
+    monkeypatch.setattr("mmgrec.profiling.timing.SECONDS_PER_METHOD", 0.0)
+    log: list[str] = []
+
+    def slow_at_first() -> None:
+        log.append("called")
+        if log.count("called") % 5 == 1:
+            time.sleep(0.02)
+
+    found = measure(
+        {"a": slow_at_first}, prepare={"a": lambda: log.append("prepared")}, calls=4, steady=0.01
+    )["a"]
+    # The slow call is over before calls count, and the four behind it count.
+    assert found.rounds == 4 * (log.count("called") // 5 - WARM_UP)
+    assert "called, called" not in ", ".join(log)
+
+
 def test_the_report_of_small_cases(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relation_attention_cases, "USERS", 2)
     monkeypatch.setattr(relation_attention_cases, "SHAPES", [(5, 8, "mixed")])

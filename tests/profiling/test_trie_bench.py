@@ -48,6 +48,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "DENIED", DENIED)
         monkeypatch.setattr(module, "USERS", (1, 3))
     monkeypatch.setattr(trie_cases, "WIDTHS", (4, 7))
+    monkeypatch.setattr(trie_cases, "STEADY", 0.001)
     monkeypatch.setattr(trie_edit_cases, "ITEMS", EDITED)
     monkeypatch.setattr(trie_edit_cases, "PENDING", (0, 40))
     monkeypatch.setattr("mmgrec.profiling.roof.measure_roof", lambda counts: ROOF)

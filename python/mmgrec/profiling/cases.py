@@ -19,8 +19,8 @@ class Case:
     ``bench``: name of the op. ``shape``: what a reader knows the case by. ``ours`` and
     ``baselines``: name to a call without arguments. ``check`` raises where their answers differ.
     ``work`` is None where it depends on what is found. ``items``: rows, users or queries per call.
-    ``prepare``, ``calls``, ``apart``: see `measure`. ``inner_calls``: how often a method does its
-    work per call; times are per piece of work.
+    ``prepare``, ``calls``, ``apart``, ``steady``: see `measure`. ``inner_calls``: how often a
+    method does its work per call; times are per piece of work.
     """
 
     bench: str
@@ -33,6 +33,7 @@ class Case:
     prepare: Mapping[str, Callable[[], object]] = field(default_factory=dict)
     calls: int = 1
     apart: bool = False
+    steady: float = 0.0
     inner_calls: int = 1
 
     @property
@@ -54,6 +55,7 @@ def run_case(
                 prepare=case.prepare,
                 calls=case.calls,
                 apart=case.apart,
+                steady=case.steady,
             )
         found = {name: timing.per(case.inner_calls) for name, timing in found.items()}
         strongest = min(case.baselines, key=lambda name: found[name].median)

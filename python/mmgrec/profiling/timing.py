@@ -42,6 +42,7 @@ def measure(
     prepare: Mapping[str, Callable[[], object]] = MappingProxyType({}),
     calls: int = 1,
     apart: bool = False,
+    steady: float = 0.0,
 ) -> dict[str, Timing]:
     """Time methods against each other.
 
@@ -49,7 +50,8 @@ def measure(
 
         warm every method up; then rounds of one turn of each, so that a machine that slows down
         slows everybody down; at least 7 rounds, more where a turn is short
-        a turn: prepare, not timed; settle; `calls` calls, of which the mean counts, or all apart
+        a turn: prepare, not timed; settle; `calls` calls, of which the mean counts, or all apart;
+            or a steady turn: settle; calls that do not count; calls that count, all apart
 
     Parameters
     ----------
@@ -63,12 +65,18 @@ def measure(
         Calls of a turn: several where one takes microseconds and the pause before it would show.
     apart : bool
         Every call of a turn counts by itself but the first, which finds the caches cold.
+    steady : float
+        Seconds of calls before those of a turn that count, for what is called all the time: until
+        then a second processor may not even be awake. Every call is prepared by itself.
     """
 
     def turn(name: str) -> list[float]:
-        prepare.get(name, _nothing)()
+        ready = prepare.get(name, _nothing)
+        ready()
         wait()
         time.sleep(settle)
+        if steady:
+            return _steady(methods[name], ready, wait, steady, calls)
         if apart:
             return [_seconds(methods[name], wait) for _ in range(calls + 1)][1:]
         return [_seconds(methods[name], wait, calls)]
@@ -78,7 +86,7 @@ def measure(
     longest = 0.0
     for name in methods:
         for _ in range(WARM_UP):
-            longest = max(longest, float(np.mean(turn(name))) * calls)
+            longest = max(longest, float(np.mean(turn(name))) * calls + steady)
     rounds = int(np.clip(SECONDS_PER_METHOD / max(longest, 1e-9), LEAST_ROUNDS, MOST_ROUNDS))
     seconds: dict[str, list[float]] = {name: [] for name in methods}
     for _ in range(rounds):
@@ -128,6 +136,24 @@ def _seconds(method: Callable[[], object], wait: Callable[[], None], calls: int 
         method()
     wait()
     return (time.perf_counter() - start) / calls
+
+
+def _steady(
+    method: Callable[[], object],
+    prepare: Callable[[], object],
+    wait: Callable[[], None],
+    seconds: float,
+    calls: int,
+) -> list[float]:
+    end = time.perf_counter() + seconds
+    found: list[float] = []
+    while len(found) < calls:
+        prepare()
+        counts = time.perf_counter() >= end
+        taken = _seconds(method, wait)
+        if counts:
+            found.append(taken)
+    return found
 
 
 def _nothing() -> None:

@@ -20,6 +20,10 @@ from mmgrec_engine.ops.work import Work
 
 ITEMS, DENIED, LEVEL = 1_000_000, 10_000, 2
 USERS, WIDTHS = (1, 64), (10, 20, 50)
+STEADY = 0.03
+"""A search that serves steps all the time; a virtual machine's second processor takes longer to
+wake than a step lasts."""
+
 BEAM_BYTES = 28
 """Two ranges, a score, a parent and a token."""
 
@@ -66,8 +70,8 @@ def step_case(kind: str, users: int, width: int, denied: int, normalise: Normali
         work=step.work(),
         items=users,
         prepare={"native": step.prepare},
-        calls=step.calls,
-        apart=True,
+        calls=20,
+        steady=STEADY,
     )
 
 
@@ -89,7 +93,6 @@ class Step:
         catalogue = random_catalogue("skewed" if kind == POPULAR else kind, ITEMS)
         self._trie, self._csr = catalogue.trie, catalogue.csr
         self._width, self._normalise = width, normalise
-        self.calls = 20 if users == 1 else 2
         self._filter: RankFilter | None = None
         self._allowed: Tensor | None = None
         if denied:
@@ -135,14 +138,12 @@ class Step:
         return beams
 
     def prepare(self) -> None:
-        """Copy the beams for the next turn."""
-        # The list stays alive behind the iterator, so that no call pays for freeing a copy.
-        # One more than are counted: the first call of a turn warms up.
-        self._copies = iter([self._begin.copy() for _ in range(self.calls + 1)])
+        """Copy the beams for the next call."""
+        self._fresh = self._begin.copy()
 
     def native(self) -> _native.Beams:
-        """Step a fresh copy of the beams."""
-        beams = next(self._copies)
+        """Step the copy of the beams."""
+        beams = self._fresh
         beams.step(self._array, self._normalise == "full", threads=torch.get_num_threads())
         return beams
 
