@@ -28,7 +28,7 @@ class WeightedLogSumExp(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,  # noqa: ANN401
         users: Tensor,
         items: Tensor,
@@ -53,7 +53,7 @@ class WeightedLogSumExp(torch.autograd.Function):
         return value
 
     @staticmethod
-    def backward(  # type: ignore[override]
+    def backward(
         ctx: Any,  # noqa: ANN401
         gradient: Tensor,
     ) -> tuple[Tensor, Tensor, None, None]:
