@@ -119,6 +119,12 @@ def tokenize(
     return result
 
 
+def tokenizer_fingerprint(folder: Path) -> str:
+    """Return the hash of data, configuration and seed that a tokeniser was made with."""
+    fingerprint: str = open_folder(folder, KIND).config["fingerprint"]
+    return fingerprint
+
+
 def load_tokenized(folder: Path, fingerprint: str) -> Tokenized:
     """Read a tokeniser folder.
 
