@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from mmgrec_engine.engine import Engine
+from tests_shared import LOCAL_RAY
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 ray = pytest.importorskip("ray", reason="the extra 'batch' is not installed")
@@ -26,14 +27,8 @@ PORT = 18017
 def url(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("MMGREC_RUN", str(run_folder))
     monkeypatch.syspath_prepend(str(DEPLOY))
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        configure_logging=False,
-        object_store_memory=100 * 2**20,
-        runtime_env={"env_vars": {"PYTHONPATH": str(DEPLOY), "MMGREC_RUN": str(run_folder)}},
-    )
+    seen = {"PYTHONPATH": str(DEPLOY), "MMGREC_RUN": str(run_folder)}
+    ray.init(**LOCAL_RAY, runtime_env={"env_vars": seen})
     from ray_serve_app import app
 
     serve.start(http_options={"host": "127.0.0.1", "port": PORT})

@@ -20,6 +20,7 @@ from mmgrec.scoring.job import Job, LocalRunner, score
 from mmgrec.scoring.scorer import Scorer
 from mmgrec.scoring.settings import OnError, ScoreSettings
 from mmgrec_engine.errors import RequestError
+from tests_shared import LOCAL_RAY
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 ray = pytest.importorskip("ray", reason="the extra 'batch' is not installed")
@@ -30,13 +31,7 @@ SETTINGS = ScoreSettings(k=3, beam_width=10)
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        configure_logging=False,
-        object_store_memory=100 * 2**20,
-    )
+    ray.init(**LOCAL_RAY)
     ray.data.DataContext.get_current().enable_progress_bars = False
     yield
     ray.shutdown()

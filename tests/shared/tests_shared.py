@@ -42,6 +42,15 @@ CATALOGUES: dict[str, tuple[list[int], int, float]] = {
     "eight": ([2, 3, 2, 3, 2, 3, 2, 3], 150, 1.0),
 }
 
+LOCAL_RAY = {
+    "num_cpus": 2,
+    "include_dashboard": False,
+    "log_to_driver": False,
+    "configure_logging": False,
+    "object_store_memory": 100 * 2**20,
+}
+"""Arguments of `ray.init` for a cluster in this machine."""
+
 
 def make_trie(sizes: list[int], items: int, power: float, seed: int = 0) -> Trie:
     """A random trie; a higher power crowds low tokens."""

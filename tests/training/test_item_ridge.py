@@ -77,7 +77,12 @@ def test_without_validation_items_nothing_is_chosen() -> None:
 def test_a_catalogue_too_large_for_it_keeps_its_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(item_ridge, "MAX_ITEMS", ITEMS - 1)
     users, items = random_vectors()
-    found = join_item_ridge(users, items, judge(histories(0, 5), histories(1, 2)), 0)
+
+    def never(_: torch.Tensor) -> np.ndarray:
+        raise AssertionError("a large catalogue was judged")
+
+    jury = Judge(histories(0, 5), histories(1, 2), never, 2.0)
+    found = join_item_ridge(users, items, jury, 0)
     assert found[1] is items
 
 

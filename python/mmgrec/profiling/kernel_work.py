@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from mmgrec.profiling.trie_cases import BEAM_BYTES
 from mmgrec_engine.ops.beam_self_attention import beam_self_attention_work
 from mmgrec_engine.ops.cross_attention_beams import cross_attention_beams_work
 from mmgrec_engine.ops.feed_forward_norm import feed_forward_norm_work
@@ -28,8 +29,6 @@ FEW_ROWS, MANY_ROWS = USERS * BEAMS, 1024 * BEAMS
 ASSIGNED, LEVELS, CODES = 100_000, 3, 256
 POSITION = 3
 ITEMS, TOKENS = 1_000_000, 256
-BEAM_BYTES = 28
-"""Two ranges, a score, a parent and a token."""
 
 Config = dict[str, Any]
 

@@ -15,7 +15,7 @@ from mmgrec.profiling.engine_report import engine_rows
 from mmgrec.profiling.roof import Roof
 from mmgrec.profiling.serve_load import serve_rows
 from mmgrec.profiling.serve_world import random_run
-from mmgrec.profiling.trie_cases import step_case
+from mmgrec.profiling.trie_cases import DENIED, step_case
 from mmgrec.profiling.trie_catalogues import SKEWS, random_catalogue
 from mmgrec.profiling.trie_report import trie_rows
 
@@ -25,7 +25,7 @@ Served = tuple[Path, list[list[Any]]]
 """A run to serve, and histories of its items."""
 
 TRIE_ITEMS = 10**7
-STEP_USERS, STEP_WIDTHS, DENIED = (1, 64), (10, 50), 10_000
+STEP_USERS, STEP_WIDTHS = (1, 64), (10, 50)
 GROWTH, REQUESTS = (10**4, 10**5, 10**6), (10**6,)
 LOAD_SECONDS = 5.0
 

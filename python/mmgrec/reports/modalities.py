@@ -126,6 +126,9 @@ class MaskedEncoder:
             _Join.onto(joint[name], x) for x, name in zip(members, ("users", "items"), strict=True)
         )
         self._joins = users, items
+        own = folder.weights["item_vectors"]  # of an older tokeniser, if training began anew
+        if np.abs(joint["items"].numpy()[self.row_of_leaf] - own).max() > SAME:
+            raise wrong
         # Without a regression the vectors are the members'; with one only the fingerprint can tell.
         if items.rest.abs().max() > SAME and not self._same_fingerprint(folder):
             raise wrong

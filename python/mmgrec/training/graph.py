@@ -17,7 +17,7 @@ from mmgrec.training.distributed import ALONE, Processes
 from mmgrec.training.loop import LoopConfig
 from mmgrec.training.similar_items import similar_items
 from mmgrec.training.softmax_loss import weighted_log_sum_exp
-from mmgrec.training.validation import ranked_ndcg, spread
+from mmgrec.training.validation import dense_ndcg
 from mmgrec_engine.models.config import GraphEncoderConfig
 from mmgrec_engine.models.graph_encoder import Graph, GraphEncoder
 
@@ -134,12 +134,9 @@ class GraphStage:
     @torch.no_grad()
     def validate(self) -> float | None:
         """NDCG@20 of the dot products on validation users (at most 2,048)."""
-        rows = spread(np.flatnonzero(self.relevant.lengths), VALIDATION_USERS)
-        if len(rows) == 0:
+        score = dense_ndcg(*self.vectors(), self.history, self.relevant, VALIDATION_USERS)
+        if score is None:
             return None
-        users, items = self.vectors()
-        scores = users[torch.from_numpy(rows)] @ items.T
-        score = ranked_ndcg(scores, self.history, self.relevant, rows)
         # The same everywhere, unless processors differ; all have to agree when to stop.
         return self.processes.total(score)[0] / self.processes.count
 

@@ -35,7 +35,7 @@ PASSES = 2
 class RidgeChoice:
     """What validation chose: ``strength`` and ``share`` are 0 where the encoders alone were best.
 
-    ``alone``, ``chosen``: NDCG@20 on validation without and with it, see `Judge`.
+    ``alone``, ``chosen``: what `Judge` says without and with it; 0 where it was not asked.
     """
 
     strength: float
@@ -62,10 +62,9 @@ class Judge:
     scale: float
 
     def __call__(self, users: Tensor, items: Tensor) -> float:
-        """Return the score; 0 without validation items."""
+        """Return the score; there have to be validation items."""
         dense = dense_ndcg(users, items, self.history, self.relevant)
-        if dense is None:
-            return 0.0
+        assert dense is not None
         weight, bias = user_map(items, self.history, users)
         mapped = history_means(items, self.history).float() @ weight.T + bias
         rows = spread(np.flatnonzero(self.relevant.lengths), TREE_USERS)
@@ -118,14 +117,15 @@ def join_item_ridge(
     A dense matrix of items by items is needed: up to 20,000 items. Larger catalogues keep the
     encoders' vectors.
     """
+    if not judge.relevant.lengths.any() or len(items) > MAX_ITEMS:
+        return users, items, RidgeChoice(0.0, 0.0, 0.0, 0.0)
     best, score = (users, items), judge(users, items)
     choice = RidgeChoice(0.0, 0.0, score, score)
-    if not judge.relevant.lengths.any() or len(items) > MAX_ITEMS:
-        return *best, choice
     interactions = interaction_matrix(judge.history, len(items)).astype(np.float32)
+    gram = interactions.T @ interactions
     for strength in STRENGTHS:
-        gram = (interactions.T @ interactions).toarray().astype(np.float64)
-        left, right = _low_rank(interactions, ease_weights(gram, strength), seed)
+        weights = ease_weights(gram.toarray().astype(np.float64), strength)
+        left, right = _low_rank(interactions, weights, seed)
         left /= torch.from_numpy(judge.history.lengths).clamp_min(1).sqrt()[:, None]
         scale = _spread(users, items) / _spread(left, right)
         before = choice.alone

@@ -56,10 +56,10 @@ def spread(rows: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
 
 @torch.no_grad()
 def dense_ndcg(
-    users: Tensor, items: Tensor, history: Histories, relevant: Histories
+    users: Tensor, items: Tensor, history: Histories, relevant: Histories, limit: int = DENSE_USERS
 ) -> float | None:
-    """NDCG@20 of dot products, history left out, on users with relevant items (at most 4,096)."""
-    rows = spread(np.flatnonzero(relevant.lengths), DENSE_USERS)
+    """NDCG@20 of dot products, history left out, on users with relevant items (up to a limit)."""
+    rows = spread(np.flatnonzero(relevant.lengths), limit)
     if len(rows) == 0:
         return None
     return ranked_ndcg(users[torch.from_numpy(rows)] @ items.T, history, relevant, rows)
