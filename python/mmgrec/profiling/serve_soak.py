@@ -24,6 +24,8 @@ from mmgrec_engine.engine import Engine
 SHARE = 0.8
 """Of the highest throughput."""
 EDIT_SECONDS, RELOAD_SECONDS = 0.5, 15.0
+MEASURE_SECONDS = 30.0
+"""How long the highest throughput is measured, two reloads included."""
 DEADLINE_MS = 10_000
 
 
@@ -85,23 +87,37 @@ def soak_serve(
 
     ::
 
-        highest throughput, measured for some seconds -> 80 % of it, offered for all the time
-        an edit every half second, a reload every quarter of a minute, memory now and then
+        an edit every half second, a reload every quarter of a minute, all the time
+        highest throughput, measured for half a minute -> 80 % of it, offered for the rest
+        memory now and then
     """
     requests = requests_of(histories, deadline_ms=DEADLINE_MS)
     with copy_of(run) as copy, server_process(copy, workers) as server:
         client = Client(server.host, server.port, requests)
         try:
-            tell("the highest throughput")
             client.load(None, CONNECTIONS, 1.0)
-            rate = SHARE * client.load(None, CONNECTIONS, 5.0).rate
             disturber = Disturber(server, copy)
-            answer = client.begin(rate, CONNECTIONS, minutes * 60)
-            memory = list(_disturb(server, disturber, minutes * 60, tell))
-            load = answer.result()
+            short = min(MEASURE_SECONDS, minutes * 60)
+            most, _ = _disturbed(server, client, disturber, None, short, tell)
+            rate = SHARE * most.rate
+            load, memory = _disturbed(server, client, disturber, rate, minutes * 60, tell)
         finally:
             client.close()
     return {"machine": machine(), "rows": [_row(load, rate, workers, disturber, memory)]}
+
+
+def _disturbed(
+    server: ServerProcess,
+    client: Client,
+    disturber: Disturber,
+    rate: float | None,
+    seconds: float,
+    tell: Callable[[str], None],
+) -> tuple[Load, list[dict[str, int]]]:
+    """Load the server for so long while others edit and reload; return the memory as well."""
+    answer = client.begin(rate, CONNECTIONS, seconds)
+    memory = list(_disturb(server, disturber, seconds, tell))
+    return answer.result(), memory
 
 
 def _disturb(
