@@ -40,6 +40,7 @@ Array to_numpy(std::vector<T>&& values, std::initializer_list<size_t> shape) {
 // One function per part of the core, each in a file of its name.
 void bind_trie(nb::module_& module);
 void bind_constrained_topk(nb::module_& module);
+void bind_ids(nb::module_& module);
 void bind_kernels(nb::module_& module);
 void bind_live(nb::module_& module);
 void bind_recommender(nb::module_& module);

@@ -40,6 +40,7 @@ NB_MODULE(_native, module) {
   module.def("build_info", &build_info);
   bind_trie(module);
   bind_constrained_topk(module);
+  bind_ids(module);
   bind_kernels(module);
   bind_live(module);
   bind_recommender(module);

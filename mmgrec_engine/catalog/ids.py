@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from itertools import islice, repeat
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from mmgrec_engine import _native
 from mmgrec_engine.errors import RequestError
+
+Ints = NDArray[np.int64]
 
 
 class IdTable:
@@ -28,7 +33,10 @@ class IdTable:
         self.kind = kind
         self.type: type = type(ids[0]) if len(ids) else str
         self._ids = np.array([*ids.to_list(), None], dtype=object)
-        self._rows = {value: row for row, value in enumerate(self._ids[:-1])}
+        numbers = _as_numbers(ids)
+        self._rows: _TextRows | _NumberRows = (
+            _TextRows(self._ids[:-1]) if numbers is None else _NumberRows(numbers)
+        )
         self._earlier: dict[int, int] = {}  # the row that an id had before it was given again
         self._count = len(ids)
 
@@ -55,35 +63,33 @@ class IdTable:
             longer._ids[row] = value
             if value is None:
                 continue
-            if value in self._rows:
-                self._earlier[row] = self._rows[value]
-            self._rows[value] = row
+            earlier = int(self._rows.find([value])[0])
+            if earlier >= 0:
+                self._earlier[row] = earlier
+            self._rows.set(value, row)
         return longer
 
-    def rows(self, ids: Sequence[Hashable], where: str) -> NDArray[np.int64]:
-        """Return the rows of ids ``[n]``.
+    def rows(self, ids: Sequence[Hashable], where: str) -> Ints:
+        """Return the rows of ids ``[n]``: a list, or (fastest, for numbers) an array.
 
         Raises
         ------
         RequestError
             An id is unknown; the message names the first, its place and the type of known ids.
         """
-        try:
-            rows = np.fromiter(map(self._rows.__getitem__, ids), np.int64, len(ids))
-        except (KeyError, TypeError):
-            raise self._unknown(ids, where) from None
-        if rows.max(initial=-1) >= self._count:
-            rows = self._as_of_this_table(rows)
-            if rows.min() < 0:
-                raise self._unknown(ids, where)
+        rows = self.rows_or_missing(ids)
+        if rows.min(initial=0) < 0:
+            raise self._unknown(next(islice(ids, int(rows.argmin()), None)), where)
         return rows
 
-    def rows_or_missing(self, ids: Sequence[Hashable]) -> NDArray[np.int64]:
+    def rows_or_missing(self, ids: Sequence[Hashable]) -> Ints:
         """Return the rows of ids ``[n]``, -1 where unknown."""
-        rows = np.fromiter((self._rows.get(i, -1) for i in ids), np.int64, len(ids))
-        return self._as_of_this_table(rows)
+        rows = self._rows.find(ids)
+        if rows.max(initial=-1) >= self._count:
+            self._as_of_this_table(rows)
+        return rows
 
-    def ids(self, rows: NDArray[np.int64]) -> NDArray[np.object_]:
+    def ids(self, rows: Ints) -> NDArray[np.object_]:
         """Return the ids of rows of any shape; None where the row is -1."""
         found: NDArray[np.object_] = self._ids[rows]
         return found
@@ -99,25 +105,64 @@ class IdTable:
                 f"not a {self.kind} id", value=repr(text), allowed="an integer"
             ) from None
 
-    def _as_of_this_table(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _as_of_this_table(self, rows: Ints) -> None:
         for i in np.flatnonzero(rows >= self._count):
             row = int(rows[i])
             while row >= self._count:
                 row = self._earlier.get(row, -1)
             rows[i] = row
-        return rows
 
-    def _unknown(self, ids: Sequence[Hashable], where: str) -> RequestError:
-        unknown = next(i for i in ids if not self._knows(i))
+    def _unknown(self, value: object, where: str) -> RequestError:
         return RequestError(
             f"{where}: unknown {self.kind} id",
-            value=repr(unknown),
+            value=repr(value),
             allowed=f"one of {len(self)} ids of type {self.type.__name__}, e.g. {self._ids[0]!r}",
             remedy="ids are compared exactly, type included",
         )
 
-    def _knows(self, value: Hashable) -> bool:
+
+class _NumberRows:
+    """Rows of integer ids: an array, not a dictionary, so that lists of thousands cost little."""
+
+    def __init__(self, ids: Ints) -> None:
+        self._map = _native.IdMap(ids)
+
+    def set(self, value: Any, row: int) -> None:  # noqa: ANN401
+        self._map.set(value, row)
+
+    def find(self, ids: Sequence[Hashable]) -> Ints:
+        if isinstance(ids, np.ndarray):
+            if ids.dtype.kind == "i" and ids.ndim == 1:
+                return self._map.find_array(np.ascontiguousarray(ids, np.int64))
+            ids = ids.tolist()
+        return self._map.find_list(ids if type(ids) is list else list(ids))
+
+
+class _TextRows:
+    """Rows of ids of any other type, in a dictionary."""
+
+    def __init__(self, ids: NDArray[np.object_]) -> None:
+        self._rows = {value: row for row, value in enumerate(ids)}
+
+    def set(self, value: Hashable, row: int) -> None:
+        self._rows[value] = row
+
+    def find(self, ids: Sequence[Hashable]) -> Ints:
         try:
-            return bool(self.rows_or_missing([value])[0] >= 0)
-        except TypeError:  # unhashable, so it cannot be an id
-            return False
+            return np.fromiter(map(self._rows.get, ids, repeat(-1)), np.int64, len(ids))
+        except TypeError:  # one of them cannot be hashed, so it is no id
+            return np.array([self._find_one(value) for value in ids], np.int64)
+
+    def _find_one(self, value: Hashable) -> int:
+        try:
+            return self._rows.get(value, -1)
+        except TypeError:
+            return -1
+
+
+def _as_numbers(ids: pl.Series) -> Ints | None:
+    """Return integer ids as an array; nothing where they are none, or too large for 64 bits."""
+    if len(ids) == 0 or not ids.dtype.is_integer():
+        return None
+    numbers = ids.cast(pl.Int64, strict=False)
+    return None if numbers.null_count() else numbers.to_numpy()

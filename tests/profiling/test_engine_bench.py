@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmgrec.profiling import engine_cases, engine_report, growth_cases
+from mmgrec.profiling import engine_cases, engine_report, filter_request_cases, growth_cases
 from mmgrec.profiling.engine_torch import torch_search
 from mmgrec.profiling.engine_work import request_work
 from mmgrec.profiling.engine_world import CONFIG, LENGTH, K, World
@@ -70,6 +70,20 @@ def test_a_wrong_method_is_not_timed(world: World, monkeypatch: pytest.MonkeyPat
         engine_cases.check(world, 1, 10)
 
 
+def test_denied_items_that_come_back_are_not_timed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filter_request_cases, "DENIED", 500)
+    engine = filter_request_cases.engine_of(world)
+    case = filter_request_cases.filter_request_case(engine, world, 10)
+    case.check()
+    recommend = engine.recommend
+    monkeypatch.setattr(engine, "recommend", lambda *a, deny=(), **k: recommend(*a, **k))
+    wrong = filter_request_cases.filter_request_case(engine, world, 10)
+    with pytest.raises(AssertionError, match="different results"):
+        wrong.check()
+
+
 def test_the_report_and_the_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mmgrec.profiling.timing.SECONDS_PER_METHOD", 0.0)
     monkeypatch.setattr("mmgrec.profiling.timing.SETTLE", 0.0)
@@ -80,9 +94,11 @@ def test_the_report_and_the_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(engine_cases, "WIDTHS", (10,))
     monkeypatch.setattr(engine_cases, "BATCH", 2)
     monkeypatch.setattr(growth_cases, "WIDTHS", (10, 50))
+    monkeypatch.setattr(filter_request_cases, "WIDTHS", (10,))
+    monkeypatch.setattr(filter_request_cases, "DENIED", 500)
     report = engine_report.bench_engine(2000, lambda _: None)
     benches = {row["bench"] for row in report["rows"]}
-    assert benches == {"engine_latency", "engine_batch", "retrieval_growth"}
+    assert benches == {"engine_latency", "engine_batch", "filtered_request", "retrieval_growth"}
     for row in requests(report):
         assert row["ratio"] == pytest.approx(row["baseline_median_s"] / row["median_s"])
         assert row["p99_s"] >= row["median_s"] > 0
@@ -91,7 +107,7 @@ def test_the_report_and_the_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert len(recall) == 2
     assert 0.5 < recall[0] <= recall[1] <= 1
     titles = [table.title for table in engine_report.engine_tables(report)]
-    assert titles == ["engine_latency", "engine_batch", "retrieval_growth"]
+    assert titles == ["engine_latency", "engine_batch", "filtered_request", "retrieval_growth"]
     plot_growth(report, tmp_path / "growth.png")
     assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
 

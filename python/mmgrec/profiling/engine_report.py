@@ -11,6 +11,7 @@ from mmgrec.profiling.bench_schema import Report, Row, make_report
 from mmgrec.profiling.cases import case_rows
 from mmgrec.profiling.engine_cases import engine_cases
 from mmgrec.profiling.engine_world import World
+from mmgrec.profiling.filter_request_cases import filter_request_cases
 from mmgrec.profiling.growth_cases import growth_rows
 from mmgrec.profiling.roof import Roof, begin_bench
 
@@ -45,6 +46,7 @@ def engine_rows(
         world = World(items)
         if items in requests:
             yield from case_rows(engine_cases(world), counts, roof, tell)
+            yield from case_rows(filter_request_cases(world), counts, roof, tell)
         yield from growth_rows(world, tell)
 
 
@@ -56,10 +58,15 @@ def _sizes(largest: int) -> list[int]:
 
 
 def engine_tables(report: Report) -> Iterator[Table]:
-    """Lay out requests per batch size, then growth."""
+    """Lay out requests per batch size, filtered ones, then growth."""
     for bench in ("engine_latency", "engine_batch"):
-        yield _requests(bench, [row for row in report["rows"] if row["bench"] == bench])
-    yield _growth([row for row in report["rows"] if row["bench"] == "retrieval_growth"])
+        yield _requests(bench, _rows(report, bench))
+    yield _filtered(_rows(report, "filtered_request"))
+    yield _growth(_rows(report, "retrieval_growth"))
+
+
+def _rows(report: Report, bench: str) -> list[Row]:
+    return [row for row in report["rows"] if row["bench"] == bench]
 
 
 def _requests(bench: str, rows: list[Row]) -> Table:
@@ -88,6 +95,22 @@ def _requests(bench: str, rows: list[Row]) -> Table:
 
 def _key(row: Row) -> tuple[Any, ...]:
     return (*row["case"].values(), row["threads"])
+
+
+def _filtered(rows: list[Row]) -> Table:
+    table = Table(title="filtered_request", title_justify="left", caption_justify="left")
+    table.caption = "ms per request of one user, one thread; denied ids told in different ways"
+    for name in ("items", "denied", "beams", "", "p50", "p99", "x unfiltered"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(
+            *(f"{row['case'][name]:,}" for name in ("N", "denied", "M")),
+            row["backend"],
+            *(f"{row[name] * 1e3:.3g}" for name in ("median_s", "p99_s")),
+            f"{1 / row['ratio']:.2f}",
+            style="bold" if row["ours"] else None,
+        )
+    return table
 
 
 def _growth(rows: list[Row]) -> Table:

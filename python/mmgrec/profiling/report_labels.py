@@ -22,6 +22,7 @@ BENCHES = {
     "trie_compaction": "compaction",
     "engine_latency": "a request of one user",
     "engine_batch": "a batch of 64 users",
+    "filtered_request": "a request with denied items",
     "retrieval_growth": "ten items of a growing catalogue",
     "serve_load": "serving over HTTP",
     "beam_self_attention": "self-attention of beams",
