@@ -22,6 +22,7 @@ from mmgrec_engine.catalog.edited_items import (
     items_table,
     read_payloads,
 )
+from mmgrec_engine.catalog.followed import FollowedCatalog, later_state
 from mmgrec_engine.catalog.ids import IdTable
 from mmgrec_engine.catalog.item_payload import ItemPayload
 from mmgrec_engine.catalog.live import LiveCatalog
@@ -73,6 +74,7 @@ class LiveItems:
         )
         self._lock = threading.Lock()  # of everything that edits change
         self._catalog: LiveCatalog | None = None
+        self._followed: FollowedCatalog | None = None  # where another process writes
         self._sequence = 0
         self._buffer = np.zeros((0, self._vectors.shape[1]), np.float32)
         self._loading = threading.Lock()
@@ -83,7 +85,8 @@ class LiveItems:
         self._table = (self.state, folder.items)
         if folder.source is not None and catalog_exists(folder.source.path / CATALOG):
             check_claim(self._path, fingerprint(folder.source))
-            self.state = self._read(LiveCatalog.open(self._path, read_only=True))
+            self._followed = FollowedCatalog(self._path)
+            self.state = self._read(self._followed)
 
     def table(self) -> pl.DataFrame:
         """Return the items table by row; tokens are null where an item is gone."""
@@ -185,12 +188,8 @@ class LiveItems:
             if self._catalog is not None or not catalog_exists(self._path):
                 return False
             check_claim(self._path, fingerprint(self._source))
-            catalog = LiveCatalog.open(self._path, read_only=True)
-            # A compaction moves edits into a new base without another number.
-            changed = catalog.sequence != self._sequence or isinstance(self.state.catalog, Trie)
-            if changed:
-                self.state = self._read(catalog)
-            return changed
+            changed = self._follow()
+            return self._read_anew() if changed is None else changed
 
     def close(self) -> None:
         """Wait for a compaction and give up the right to write; the next edit takes it again."""
@@ -225,6 +224,7 @@ class LiveItems:
         """Open or make the catalogue; read it anew where this process does not know its state."""
         made_for = fingerprint(self._source)
         if self._catalog is None:
+            self._followed = None
             if catalog_exists(self._path):
                 check_claim(self._path, made_for)
                 self._catalog = LiveCatalog.open(self._path)
@@ -237,7 +237,7 @@ class LiveItems:
             self.state = self._read(self._catalog)
         return self._catalog
 
-    def _read(self, catalog: LiveCatalog) -> CatalogState:
+    def _read(self, catalog: LiveCatalog | FollowedCatalog) -> CatalogState:
         """Make a state from what is on disk."""
         base, snapshot = self._folder.trie.num_items, catalog.snapshot()
         if snapshot.level_sizes != self._folder.trie.level_sizes:
@@ -269,8 +269,35 @@ class LiveItems:
         self._sequence = catalog.sequence
         return state.rebased(snapshot, self._tables if as_trained else None, self._has_nodes)
 
+    def _follow(self) -> bool | None:
+        """Take over the edits that are new; None where the folder has to be read anew."""
+        followed, self._followed = self._followed, None  # kept if all of it succeeds
+        batches = None if followed is None else followed.follow()
+        if followed is None or batches is None:
+            return None
+        if batches:
+            later = later_state(self.state, batches, self._stored)
+            if later is None:
+                return None
+            state, replaced = later
+            self._publish(state, followed, replaced)
+        self._followed = followed
+        return bool(batches)
+
+    def _read_anew(self) -> bool:
+        followed = FollowedCatalog(self._path)
+        # A compaction moves edits into a new base without another number.
+        changed = followed.sequence != self._sequence or isinstance(self.state.catalog, Trie)
+        if changed:
+            self.state = self._read(followed)
+        self._followed = followed
+        return changed
+
     def _publish(
-        self, state: CatalogState, catalog: LiveCatalog, replaced: NDArray[np.int64] | None = None
+        self,
+        state: CatalogState,
+        catalog: LiveCatalog | FollowedCatalog,
+        replaced: NDArray[np.int64] | None = None,
     ) -> None:
         snapshot, before = catalog.snapshot(), state.catalog
         assert isinstance(before, Snapshot)  # `_writable` has read it
@@ -278,7 +305,7 @@ class LiveItems:
         if replaced is not None and not rebuilt:
             # Back at its base leaf with another vector: the base's node tables have the old one.
             leaves = snapshot.lookup_ids(replaced)
-            rebuilt = bool((leaves < base_leaves(snapshot)).any())
+            rebuilt = bool(((leaves >= 0) & (leaves < base_leaves(snapshot))).any())
         self.state = (
             state.rebased(snapshot, None, self._has_nodes) if rebuilt else state.over(snapshot)
         )

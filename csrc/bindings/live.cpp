@@ -249,14 +249,17 @@ void bind_journal(nb::module_& module) {
       .def_static(
           "read", [](const std::string& path) { return read_journal(path); }, "path"_a,
           nb::call_guard<nb::gil_scoped_release>())
+      .def_static(
+          "read_after",
+          [](const std::string& path, const JournalContents& earlier) {
+            return read_journal_after(path, earlier);
+          },
+          "path"_a, "earlier"_a, nb::call_guard<nb::gil_scoped_release>())
       .def_ro("batches", &JournalContents::batches)
       .def_ro("cut_bytes", &JournalContents::cut_bytes)
       .def_prop_ro("generation",
                    [](const JournalContents& contents) { return contents.header.generation; })
-      .def_prop_ro("sequence",
-                   [](const JournalContents& contents) {
-                     return contents.header.before + contents.batches.size();
-                   })
+      .def_ro("sequence", &JournalContents::sequence)
       .def_prop_ro("level_sizes", [](const JournalContents& contents) {
         const auto& sizes = contents.header.level_sizes;
         return std::vector<uint32_t>(sizes.begin(), sizes.begin() + contents.header.levels);

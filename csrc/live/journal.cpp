@@ -35,9 +35,10 @@ uint32_t header_crc(const JournalHeader& header) {
 }
 
 // Read and not mapped: a writer in another process may shorten the file under a map.
-std::vector<std::byte> read_all(const std::filesystem::path& path) {
+std::vector<std::byte> read_from(const std::filesystem::path& path, uint64_t begin) {
   const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
   if (file.fd < 0) fail("cannot open", path);
+  if (::lseek(file.fd, static_cast<off_t>(begin), SEEK_SET) < 0) fail("cannot read", path);
   std::vector<std::byte> content;
   size_t size = 0;
   for (;;) {
@@ -69,13 +70,37 @@ JournalHeader read_header(std::span<const std::byte> file, const std::string& na
 // A crash can only damage the end of the file. A valid record after a bad one means that the bad
 // one was whole once, and acknowledged.
 void check_nothing_follows(const JournalHeader& header, std::span<const std::byte> file,
-                           uint64_t bad, const std::string& name) {
-  for (uint64_t offset = bad + 1; offset + sizeof(RecordHeader) <= file.size(); ++offset) {
-    if (record_at(header, file, offset)) {
+                           uint64_t begin, uint64_t bad, const std::string& name) {
+  const uint64_t end = begin + file.size();
+  for (uint64_t offset = bad + 1; offset + sizeof(RecordHeader) <= end; ++offset) {
+    if (record_at(header, file, offset, begin)) {
       throw DamagedFile(name + ": the record at byte " + std::to_string(bad) +
                         " is damaged, and valid ones follow at byte " + std::to_string(offset));
     }
   }
+}
+
+// Adds the records from `contents.good_bytes` on; `bytes` are those of the file from `begin` on.
+void read_records(std::span<const std::byte> bytes, uint64_t begin, JournalContents& contents,
+                  const std::string& name) {
+  const uint64_t end = begin + bytes.size();
+  uint64_t at = contents.good_bytes;
+  if (at > end) throw DamagedFile(name + " is shorter than it was");
+  while (at < end) {
+    const auto record = record_at(contents.header, bytes, at, begin);
+    if (!record) {
+      check_nothing_follows(contents.header, bytes, begin, at, name);
+      break;
+    }
+    if (record->sequence != ++contents.sequence) throw DamagedFile(name + ": a batch is missing");
+    const auto fields = bytes.subspan(at - begin, record->bytes);
+    contents.batches.push_back(decode_record(contents.header, fields));
+    contents.last_offset = at;
+    contents.last = *record;
+    at += record->bytes;
+  }
+  contents.good_bytes = at;
+  contents.cut_bytes = end - at;
 }
 
 void sync_folder_of(const std::filesystem::path& path) {
@@ -87,25 +112,29 @@ void sync_folder_of(const std::filesystem::path& path) {
 }  // namespace
 
 JournalContents read_journal(const std::filesystem::path& path) {
-  const std::vector<std::byte> content = read_all(path);
-  const std::span<const std::byte> file(content);
-  const std::string name = path.string();
+  const std::vector<std::byte> file = read_from(path, 0);
   JournalContents contents;
-  contents.header = read_header(file, name);
-  uint64_t at = sizeof(JournalHeader);
-  uint64_t expected = contents.header.before + 1;
-  while (at < file.size()) {
-    const auto record = record_at(contents.header, file, at);
-    if (!record) {
-      check_nothing_follows(contents.header, file, at, name);
-      break;
-    }
-    if (record->sequence != expected++) throw DamagedFile(name + ": a batch is missing");
-    contents.batches.push_back(decode_record(contents.header, file.subspan(at, record->bytes)));
-    at += record->bytes;
+  contents.header = read_header(file, path.string());
+  contents.sequence = contents.header.before;
+  contents.good_bytes = sizeof(JournalHeader);
+  read_records(file, 0, contents, path.string());
+  return contents;
+}
+
+JournalContents read_journal_after(const std::filesystem::path& path,
+                                   const JournalContents& earlier) {
+  // From the last record that is known: a batch that could not be made durable was taken back and
+  // another one may stand in its place.
+  const uint64_t begin = earlier.last_offset > 0 ? earlier.last_offset : earlier.good_bytes;
+  const std::vector<std::byte> tail = read_from(path, begin);
+  if (earlier.last_offset > 0) {
+    const auto record = record_at(earlier.header, tail, begin, begin);
+    if (!record || record->crc != earlier.last.crc)
+      throw DamagedFile(path.string() + " does not go on from what was read");
   }
-  contents.good_bytes = at;
-  contents.cut_bytes = file.size() - at;
+  JournalContents contents = earlier;
+  contents.batches.clear();
+  read_records(tail, begin, contents, path.string());
   return contents;
 }
 
@@ -140,7 +169,7 @@ Journal Journal::open(const std::filesystem::path& path, const JournalContents& 
   journal.path_ = path;
   journal.header_ = contents.header;
   journal.bytes_ = contents.good_bytes;
-  journal.sequence_ = contents.header.before + contents.batches.size();
+  journal.sequence_ = contents.sequence;
   journal.fd_ = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
   if (journal.fd_ < 0) fail("cannot open", path);
   if (contents.cut_bytes > 0) {

@@ -45,12 +45,21 @@ static_assert(sizeof(RecordHeader) == 32);
 struct JournalContents {
   JournalHeader header;
   std::vector<Batch> batches;
-  uint64_t good_bytes = 0;  // up to the end of the last whole record
-  uint64_t cut_bytes = 0;   // what a crash left of a batch that was never acknowledged
+  uint64_t sequence = 0;     // of the last batch, here or before
+  uint64_t good_bytes = 0;   // up to the end of the last whole record
+  uint64_t cut_bytes = 0;    // what a crash left of a batch that was never acknowledged
+  uint64_t last_offset = 0;  // of the last whole record; 0 where there is none
+  RecordHeader last;
 };
 
 // Reads a journal. Throws DamagedFile for a bad header, or a bad record with a valid one after it.
 JournalContents read_journal(const std::filesystem::path& path);
+
+// Reads what was appended since `earlier` was read; `batches` are the later ones. A record that is
+// only half there yet, of an append under way, is cut_bytes. Throws DamagedFile also where the
+// journal does not go on from what was read.
+JournalContents read_journal_after(const std::filesystem::path& path,
+                                   const JournalContents& earlier);
 
 class Journal {
  public:

@@ -86,14 +86,15 @@ void encode_record(const JournalHeader& header, uint64_t sequence, uint64_t offs
   std::memcpy(out.data() + start, &record, sizeof(record));
 }
 
-std::optional<RecordHeader> record_at(const JournalHeader& header, std::span<const std::byte> file,
-                                      uint64_t offset) {
+std::optional<RecordHeader> record_at(const JournalHeader& header, std::span<const std::byte> bytes,
+                                      uint64_t offset, uint64_t begin) {
   RecordHeader record;
-  if (file.size() - offset < sizeof(record)) return std::nullopt;
-  std::memcpy(&record, file.data() + offset, sizeof(record));
+  const auto rest = bytes.subspan(offset - begin);
+  if (rest.size() < sizeof(record)) return std::nullopt;
+  std::memcpy(&record, rest.data(), sizeof(record));
   const bool fits = record.offset == offset && record.generation == header.generation &&
-                    record.bytes >= sizeof(record) && record.bytes <= file.size() - offset;
-  if (!fits || record_crc(file.subspan(offset, record.bytes)) != record.crc) return std::nullopt;
+                    record.bytes >= sizeof(record) && record.bytes <= rest.size();
+  if (!fits || record_crc(rest.first(record.bytes)) != record.crc) return std::nullopt;
   return record;
 }
 

@@ -16,9 +16,10 @@ void encode_record(const JournalHeader& header, uint64_t sequence, uint64_t offs
                    std::span<const Edit> edits, std::span<const std::string> payloads,
                    std::vector<std::byte>& out);
 
-// The header of the whole, undamaged record at `offset` of a journal's bytes, if there is one.
-std::optional<RecordHeader> record_at(const JournalHeader& header, std::span<const std::byte> file,
-                                      uint64_t offset);
+// The header of the whole, undamaged record at `offset` of a journal, if there is one; `bytes` are
+// those from `begin` on.
+std::optional<RecordHeader> record_at(const JournalHeader& header, std::span<const std::byte> bytes,
+                                      uint64_t offset, uint64_t begin = 0);
 
 // The batch of a record that record_at accepted. Throws DamagedFile when its fields contradict each
 // other.

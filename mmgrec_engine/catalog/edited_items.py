@@ -9,12 +9,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from mmgrec_engine.catalog.followed import FollowedCatalog
 from mmgrec_engine.catalog.item_payload import ItemPayload
 from mmgrec_engine.catalog.live import LiveCatalog
 from mmgrec_engine.catalog.state import CatalogState
 from mmgrec_engine.errors import ArtifactError, EditError, RequestError
 
 Ints = NDArray[np.int64]
+
+_LEAST_ID, _MOST_ID = -(2**63), 2**63 - 1
 
 
 def as_new_ids(ids: Sequence[Hashable], state: CatalogState) -> list[Hashable]:
@@ -23,7 +26,7 @@ def as_new_ids(ids: Sequence[Hashable], state: CatalogState) -> list[Hashable]:
     Raises
     ------
     EditError
-        An id is of another type than the others, is given twice, or an item has it.
+        An id is of another type than the others, too large, given twice, or an item has it.
     """
     plain = [value.item() if isinstance(value, np.generic) else value for value in ids]
     for place, value in enumerate(plain):
@@ -32,6 +35,12 @@ def as_new_ids(ids: Sequence[Hashable], state: CatalogState) -> list[Hashable]:
                 f"new item {place} has an id of another type",
                 value=f"{value!r} of type {type(value).__name__}",
                 allowed=f"type {state.ids.type.__name__}, as the others",
+            )
+        if isinstance(value, int) and not _LEAST_ID <= value <= _MOST_ID:
+            raise EditError(
+                f"new item {place} has an id that is no 64-bit number",
+                value=value,
+                allowed=f"{_LEAST_ID} to {_MOST_ID}",
             )
     check_unique(plain)
     rows = state.ids.rows_or_missing(plain)
@@ -148,7 +157,9 @@ def checked_vectors(
     return array
 
 
-def read_payloads(catalog: LiveCatalog, base: int, width: int) -> dict[int, ItemPayload]:
+def read_payloads(
+    catalog: LiveCatalog | FollowedCatalog, base: int, width: int
+) -> dict[int, ItemPayload]:
     """Return what a catalogue knows of items, by row; all that came later must be known.
 
     Raises

@@ -58,7 +58,7 @@ class LiveCatalog:
     forked child snapshots go on working and edits are refused.
 
     Build with `create` or `open`; ``compact_after`` is the number of pending additions and removals
-    beyond which a background compaction starts, by default max(4096, N / 64).
+    beyond which a background compaction starts, by default max(1024, N / 64).
     """
 
     def __init__(self, folder: Path, *, read_only: bool, compact_after: int | None) -> None:
@@ -311,7 +311,7 @@ class LiveCatalog:
     def _is_due(self) -> bool:
         snapshot = self._native.snapshot()
         pending = snapshot.num_added + snapshot.num_removed
-        limit = self._compact_after or max(4096, snapshot.num_items // 64)
+        limit = self._compact_after or max(1024, snapshot.num_items // 64)
         # After a failure (disk full) not at every edit again.
         return bool(pending > max(limit, 2 * self._failed_at))
 

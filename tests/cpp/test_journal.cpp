@@ -23,6 +23,7 @@ using mmgrec::EditKind;
 using mmgrec::Journal;
 using mmgrec::JournalContents;
 using mmgrec::read_journal;
+using mmgrec::read_journal_after;
 
 const std::vector<uint32_t> kSizes{300, 4, 5};
 const std::filesystem::path kPath =
@@ -131,6 +132,42 @@ void check_flips(const std::string& whole) {
   CHECK(last < whole.size());
 }
 
+// A reader that follows finds the batches that it has not seen, each once, wherever it looked
+// before.
+void check_following(const std::string& whole) {
+  const std::vector<Batch> batches = some_batches();
+  for (size_t size = sizeof(mmgrec::JournalHeader); size <= whole.size(); ++size) {
+    write(whole.substr(0, size));
+    const JournalContents before = read_journal(kPath);
+    CHECK(read_journal_after(kPath, before).batches.empty());
+    write(whole);
+    const JournalContents later = read_journal_after(kPath, before);
+    CHECK(before.batches.size() + later.batches.size() == batches.size());
+    check_prefix(later,
+                 {batches.begin() + static_cast<ptrdiff_t>(before.batches.size()), batches.end()});
+    CHECK(later.sequence == 14 && later.good_bytes == whole.size() && later.cut_bytes == 0);
+    // From there it opens as if it had been read at once.
+    CHECK(Journal::open(kPath, later).append({}, {}) == 15);
+  }
+}
+
+// What was read and then taken back, or lost, is told.
+void check_following_what_changed(const std::string& whole) {
+  const JournalContents known = read_journal(kPath);
+  write(whole.substr(0, whole.size() - 1));
+  CHECK_THROWS(read_journal_after(kPath, known), DamagedFile);
+  write(whole.substr(0, known.last_offset));
+  CHECK_THROWS(read_journal_after(kPath, known), DamagedFile);
+  Journal journal = Journal::open(kPath, read_journal(kPath));
+  std::vector<std::string> other = some_batches()[3].payloads;
+  other[0][0] = 'q';  // as long as the one that it replaces
+  CHECK(journal.append(some_batches()[3].edits, other) == known.sequence);
+  CHECK(content_of(kPath).size() == whole.size());
+  CHECK_THROWS(read_journal_after(kPath, known), DamagedFile);
+  std::filesystem::remove(kPath);
+  CHECK_THROWS(read_journal_after(kPath, known), std::system_error);
+}
+
 // A payload that is itself a record is no record where it lies.
 void check_record_in_payload(const std::string& whole) {
   Journal journal = Journal::create(kPath, 5, kSizes, 10, {});
@@ -178,6 +215,9 @@ int main() {
   const std::string whole = content_of(kPath);
   check_truncations(whole);
   check_flips(whole);
+  check_following(whole);
+  write(whole);
+  check_following_what_changed(whole);
   check_record_in_payload(whole);
   check_full_disk();
   check_other_files();
