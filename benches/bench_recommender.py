@@ -47,6 +47,7 @@ class Setting:
             "level_sizes": self.model.level_sizes,
             "softmax_over_level": False,
             "graph_users": False,
+            "history_decay": 1.0,
         }
         weights = {name: tensor.numpy() for name, tensor in self.model.state_dict().items()}
         try:

@@ -58,13 +58,13 @@ class RowLists:
         return self._cut(self.offsets[1:] - lengths, lengths)
 
     def without_repeats(self) -> RowLists:
-        """Return every user's rows once each, in the order of their first mention."""
+        """Return every user's rows once each, in the order of their last mention."""
         key = self.owners * (int(self.rows.max(initial=0)) + 1) + self.rows
         ordered = np.sort(key)
         if not (ordered[1:] == ordered[:-1]).any():
             return self
         keep = np.zeros(len(key), bool)
-        keep[np.unique(key, return_index=True)[1]] = True
+        keep[len(key) - 1 - np.unique(key[::-1], return_index=True)[1]] = True
         return self.where(keep)
 
     def joined(self, other: RowLists) -> RowLists:

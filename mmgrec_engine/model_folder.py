@@ -51,8 +51,9 @@ if TYPE_CHECKING:
     from mmgrec_engine.models.recommender import Recommender
 
 KIND = "model"
-MODEL_VERSION = 2
-"""Of what the weights mean: 2 adds the number of items to node vectors' logits."""
+MODEL_VERSION, READ_VERSIONS = 3, (2, 3)
+"""Of what the weights mean: 2 adds the number of items to node vectors' logits, 3 the decay of a
+history's older items (2 has none)."""
 CATALOG = "catalog"
 """Subfolder of the live catalogue, once items were edited."""
 
@@ -204,7 +205,7 @@ def load_item_quantizer(source: Folder) -> ItemQuantizer:
     config, opened = tokenizer_config(source), _opened_again(source)
     with _fitting_tokenizer(source):
         state = read_arrays(opened.file("codebooks.safetensors"))
-        return ItemQuantizer(config.quantizer, state, config.graph.width)
+        return ItemQuantizer(config.quantizer, state, config.item_width or config.graph.width)
 
 
 def load_feature_map(source: Folder) -> FeatureMap:
@@ -258,11 +259,11 @@ def _read_recommender(
 
 def _check_version(opened: Folder) -> None:
     version = opened.config.get("model_version", 1)
-    if version != MODEL_VERSION:
+    if version not in READ_VERSIONS:
         raise ArtifactError(
             f"{opened.path} was trained by another version of mmgrec",
             value=f"model version {version}",
-            allowed=str(MODEL_VERSION),
+            allowed=" or ".join(map(str, READ_VERSIONS)),
             remedy="use the version that trained it, or train again with --restart",
         )
 

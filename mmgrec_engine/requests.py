@@ -63,7 +63,7 @@ def check_histories(histories: Sequence[Any], users: Sequence[Any] | None) -> No
 
 
 def history_rows(state: CatalogState, history: Ids, index: int) -> Ints:
-    """Return the rows of a history's items, each once, in the order of their first mention.
+    """Return the rows of a history's items, each once, in the order of their last mention.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def history_rows(state: CatalogState, history: Ids, index: int) -> Ints:
             remedy="give users without a history the most popular items instead",
         )
     with suppress(TypeError):  # not hashable, so not known either; the table names it
-        history = list(dict.fromkeys(history))
+        history = list(dict.fromkeys(reversed(history)))[::-1]
     return state.ids.rows(history, f"history {index}")
 
 

@@ -54,6 +54,7 @@ RecommenderShape shape_of(const nb::dict& from) {
   shape.node_vectors = setting<bool>(from, "node_vectors");
   shape.softmax_over_level = setting<bool>(from, "softmax_over_level");
   shape.graph_users = setting<bool>(from, "graph_users");
+  shape.history_decay = setting<float>(from, "history_decay");
   return shape;
 }
 

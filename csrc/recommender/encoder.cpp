@@ -1,6 +1,7 @@
 #include "recommender/encoder.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "ops/relation_attention.h"
 
@@ -67,11 +68,15 @@ void Encoder::user(const Context& context, const History& history, const UserMem
   } else {
     float* mean = gate_hidden_;
     std::fill_n(mean, width, 0.0f);
+    float total = 0;
     for (size_t i = 0; i < history.items.size(); ++i) {
       const float* item = items_.row(i);
-      for (size_t d = 0; d < width; ++d) mean[d] += item[d];
+      const auto newer = static_cast<float>(history.items.size() - 1 - i);
+      const float weight = shape.history_decay == 1 ? 1 : std::pow(shape.history_decay, newer);
+      for (size_t d = 0; d < width; ++d) mean[d] += weight * item[d];
+      total += weight;
     }
-    const float share = 1.0f / static_cast<float>(history.items.size());
+    const float share = 1.0f / total;
     for (size_t d = 0; d < width; ++d) mean[d] *= share;
     context.linear(model.user_map, 1, {mean, stride}, user);
   }

@@ -29,6 +29,7 @@ struct RecommenderShape {
   bool node_vectors = false;
   bool softmax_over_level = false;  // normalise == "full"
   bool graph_users = false;         // user_vector == "graph"
+  float history_decay = 1;          // what an item of a history weighs beside the next newer one
 
   size_t levels() const { return level_sizes.size(); }
   size_t inner() const { return heads * head_width; }

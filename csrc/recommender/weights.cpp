@@ -45,6 +45,8 @@ void RecommenderShape::check() const {
                             feed_forward, encoder_layers, decoder_layers};
   if (std::ranges::find(numbers, size_t{0}) != std::end(numbers))
     throw std::invalid_argument("a width or number of layers or heads is 0");
+  if (!(history_decay > 0 && history_decay <= 1))
+    throw std::invalid_argument("history_decay is outside 0 to 1");
   if (level_sizes.empty() || level_sizes.size() > kMaxLevels)
     throw std::invalid_argument("a recommender needs 1 to " + std::to_string(kMaxLevels) +
                                 " levels");

@@ -78,6 +78,7 @@ class NativeSearcher:
             "node_vectors": config.node_vectors,
             "softmax_over_level": self.softmax_over_level,
             "graph_users": self._graph_users,
+            "history_decay": _history_decay(weights),
         }
         with named_errors("the native recommender"):
             self.recommender = _native.Recommender(
@@ -201,6 +202,11 @@ class NativeExpander:
             "added_sums": nodes.added_sums,
             "removed_sums": nodes.removed_sums,
         }
+
+
+def _history_decay(weights: Mapping[str, NDArray[np.float32]]) -> float:
+    """Return the decay; weights of model version 2 have none."""
+    return float(weights["history_decay"][0]) if "history_decay" in weights else 1.0
 
 
 def _tables(nodes: NodeVectors | None) -> tuple[Any, ...] | None:

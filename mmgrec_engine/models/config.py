@@ -15,7 +15,8 @@ class RecommenderConfig(BaseModel):
     ``user_vector``: h_u is the graph encoder's vector of a known user ("graph", the paper's; a user
     without one gets the learned map of the history) or always that map ("history").
     ``node_vectors``: a child's logit gains q . mean item vector below the child + log of the number
-    of items there.
+    of items there. ``history_order``: histories are in order of time, and newer items may count
+    more in the map of the history; how much more, training chooses on validation.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -31,6 +32,7 @@ class RecommenderConfig(BaseModel):
     node_vectors: bool = True
     normalise: Literal["catalogue", "full"] = "catalogue"
     user_vector: Literal["history", "graph"] = "history"
+    history_order: bool = False
 
 
 class GraphEncoderConfig(BaseModel):
@@ -47,6 +49,9 @@ class GraphEncoderConfig(BaseModel):
     """Items with the most similar features whose vectors are added to an item's own, by half."""
     members: int = Field(default=1, ge=1, le=16)
     """Encoders, alike but for their seeds, whose averaged scores the vectors reproduce."""
+    widest: int = Field(default=0, ge=0)
+    """Joint vectors of several members may be twice as wide, and so on up to this width, where
+    validation ranks clearly better with them; 0: ``width``."""
     item_ridge: bool = False
     """Blend in an item-item ridge regression at a share that validation chooses."""
 
@@ -70,10 +75,14 @@ class RQVAEConfig(BaseModel):
 
 
 class TokenizerConfig(BaseModel):
-    """What rebuilds the tokeniser. ``modalities``: feature widths."""
+    """What rebuilds the tokeniser.
+
+    ``modalities``: feature widths. ``item_width``: of item vectors; None: the graph encoder's.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     graph: GraphEncoderConfig
     quantizer: RQVAEConfig
     modalities: dict[str, int]
+    item_width: int | None = None

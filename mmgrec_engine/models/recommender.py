@@ -25,7 +25,8 @@ class Recommender(nn.Module):
 
     ::
 
-        h_u    = graph vector of a known user, or U . mean of the history's item vectors
+        h_u    = graph vector of a known user, or U . mean of the history's item vectors, an item
+                 weighing ``history_decay`` times as much as the next newer one
         memory = encoder(item vectors of the history, h_u)
         log p(item | history) = sum over levels t of log p(token_t | tokens before t, memory)
 
@@ -43,6 +44,7 @@ class Recommender(nn.Module):
 
     item_vectors: Tensor
     user_vectors: Tensor
+    history_decay: Tensor
     frozen_buffers = frozenset({"item_vectors", "user_vectors"})
 
     def __init__(
@@ -59,6 +61,7 @@ class Recommender(nn.Module):
         self.register_buffer("item_vectors", item_vectors)
         known = torch.zeros(0, width) if user_vectors is None else user_vectors
         self.register_buffer("user_vectors", known)
+        self.register_buffer("history_decay", torch.ones(1))
         self.user_map = nn.Linear(width, width)
         nn.init.eye_(self.user_map.weight)  # U starts as the identity: h_u is the mean itself
         nn.init.zeros_(self.user_map.bias)
@@ -82,6 +85,7 @@ class Recommender(nn.Module):
         """
         # Copies: the arrays may be mapped from a file, read-only.
         tensors = {name: torch.from_numpy(array.copy()) for name, array in state.items()}
+        tensors.setdefault("history_decay", torch.ones(1))  # model version 2 has none
         known = tensors["user_vectors"] if len(tensors["user_vectors"]) else None
         model = cls(config, level_sizes, tensors["item_vectors"], known)
         model.load_state_dict(tensors)
@@ -104,7 +108,8 @@ class Recommender(nn.Module):
         Parameters
         ----------
         items : Tensor
-            ``[B, L]`` leaf ranks; entries from ``lengths`` on are ignored (any valid rank).
+            ``[B, L]`` leaf ranks, oldest first; entries from ``lengths`` on are ignored (any valid
+            rank).
         lengths : Tensor
             ``[B]``, at least 1 each.
         users : Tensor, optional
@@ -149,8 +154,10 @@ class Recommender(nn.Module):
         return total
 
     def _user(self, x: Tensor, lengths: Tensor, users: Tensor | None) -> Tensor:
-        inside = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
-        mean = (x * inside[:, :, None]).sum(1) / lengths[:, None].clamp_min(1)
+        newer = lengths[:, None] - 1 - torch.arange(x.shape[1], device=x.device)
+        weight = torch.where(newer >= 0, self.history_decay ** newer.clamp_min(0), 0.0)
+        # The newest item weighs 1; without items there is nothing to divide.
+        mean = (x * weight[:, :, None]).sum(1) / weight.sum(1, keepdim=True).clamp_min(1)
         mapped: Tensor = self.user_map(mean)
         if self.config.user_vector == "history" or users is None:
             return mapped

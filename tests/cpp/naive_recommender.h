@@ -76,8 +76,13 @@ class NaiveRecommender {
     for (const int64_t item : history.items)
       x.push_back(row(item_vectors_, item, shape_.item_width));
     Vector mean(shape_.item_width);
-    for (const Vector& each : x)
-      for (size_t d = 0; d < mean.size(); ++d) mean[d] += each[d] / static_cast<double>(x.size());
+    double total = 0;
+    for (const Vector& each : x) {
+      for (double& value : mean) value *= shape_.history_decay;
+      for (size_t d = 0; d < mean.size(); ++d) mean[d] += each[d];
+      total = total * shape_.history_decay + 1;
+    }
+    for (double& value : mean) value /= total;
     Encoded encoded;
     encoded.user = shape_.graph_users && history.user_row >= 0
                        ? row(arrays_.at("user_vectors").data, history.user_row, shape_.item_width)

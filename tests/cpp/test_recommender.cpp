@@ -163,6 +163,11 @@ void test_formulas(const Kernels& kernels) {
   shape.encoder_layers = 1;
   shape.decoder_layers = 3;
   check_shape(shape, kernels);
+  shape.graph_users = false;
+  for (const float decay : {0.9f, 0.3f}) {
+    shape.history_decay = decay;
+    check_shape(shape, kernels);
+  }
 }
 
 // What rounding may do to a product of a row and a column, at most.

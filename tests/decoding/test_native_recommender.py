@@ -65,6 +65,27 @@ def test_known_users_have_vectors_of_their_own() -> None:
     world.check(histories, 5, 10)
 
 
+@pytest.mark.parametrize("decay", [0.9, 0.3])
+def test_newer_items_may_weigh_more(decay: float) -> None:
+    world = make_world([9, 9, 9], 300, 5, **SMALL)
+    histories = world.histories(4, [1, 3, 8, 150], 5)
+    even = world.recommend(histories, 5, 10)
+    world.model.history_decay.fill_(decay)
+    newer = World(world.model, world.catalog, world.nodes, world.item_vectors)
+    newer.check(histories, 5, 10)
+    found = newer.recommend(histories, 5, 10)
+    assert np.array_equal(found[1][0], even[1][0])  # of one item there is no order
+    assert not np.array_equal(found[1][1:], even[1][1:])
+
+
+@pytest.mark.parametrize("decay", [0.0, -0.5, 1.5, float("nan")])
+def test_a_decay_out_of_range_is_refused(decay: float) -> None:
+    model = make_model([4, 4], np.zeros((4, 6), np.float32), 0, **SMALL)
+    model.history_decay.fill_(decay)
+    with pytest.raises(ValueError, match="history_decay is outside 0 to 1"):
+        native_of(model)
+
+
 def test_filters() -> None:
     world = make_world([7, 7, 3], 120, 6, **SMALL)
     n = world.catalog.num_items

@@ -78,6 +78,26 @@ def test_history_is_a_set_and_padding_is_ignored() -> None:
     torch.testing.assert_close(first, second, atol=1e-5, rtol=1e-5)
 
 
+def test_the_order_of_a_history_counts_where_older_items_weigh_less() -> None:
+    model, _, _ = build()
+    model.history_decay.fill_(0.5)
+    items, lengths = torch.tensor([[4, 1, 2, 9], [7, 7, 7, 7]]), torch.tensor([3, 1])
+    vectors = model.item_vectors
+    means = torch.stack([(vectors[4] + 2 * vectors[1] + 4 * vectors[2]) / 7, vectors[7]])
+    found = model.encode(items, lengths).user
+    torch.testing.assert_close(found, model.user_map(means), atol=1e-6, rtol=1e-5)
+    nobody = model.encode(items[:1], torch.tensor([0])).user  # as padded batches have them
+    torch.testing.assert_close(nobody, model.user_map(torch.zeros(1, 6)))
+
+
+def test_weights_without_a_decay_are_read_as_they_were_meant() -> None:
+    model, _, _ = build()
+    state = {name: value.numpy() for name, value in model.state_dict().items()}
+    del state["history_decay"]
+    again = Recommender.of_state(model.config, SIZES, state)
+    assert float(again.history_decay) == 1.0
+
+
 def test_batch_rows_do_not_influence_each_other() -> None:
     model, softmax, _ = build()
     items, lengths = torch.tensor([[4, 1, 2], [3, 5, 5]]), torch.tensor([3, 1])

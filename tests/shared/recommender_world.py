@@ -153,6 +153,7 @@ def native_of(model: Recommender, precision: str = "fp32") -> Any:  # noqa: ANN4
         "node_vectors": config.node_vectors,
         "softmax_over_level": config.normalise == "full",
         "graph_users": config.user_vector == "graph",
+        "history_decay": float(model.history_decay),
     }
     return _native.Recommender(shape, weights, model.item_vectors.numpy(), precision)
 

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from mmgrec.data.histories import Histories
-from mmgrec.training.dense_start import SOFTNESS, soften_start, start_dense, user_map
+from mmgrec.training.dense_start import (
+    SOFTNESS,
+    choose_decay,
+    soften_start,
+    start_dense,
+    user_map,
+)
 from mmgrec_engine.models.catalog_softmax import CatalogSoftmax
 from mmgrec_engine.models.config import RecommenderConfig
 from mmgrec_engine.models.recommender import Recommender
@@ -80,6 +87,21 @@ def started() -> Recommender:
     for query in model.head.query_user:
         torch.nn.init.eye_(query.weight)
     return model.requires_grad_(False)
+
+
+@pytest.mark.parametrize(("best", "chosen"), [(0.6, 0.6), (0.3, 0.3), (1.0, 1.0)])
+def test_the_decay_that_ranks_best_is_taken(best: float, chosen: float) -> None:
+    model = started()
+    choose_decay(model, lambda m: 1 - abs(float(m.history_decay) - best))
+    assert float(model.history_decay) == pytest.approx(chosen)
+
+
+def test_a_decay_that_ranks_hardly_better_is_not_taken() -> None:
+    model = started()
+    choose_decay(model, lambda m: 1.0 + 0.005 * (1 - float(m.history_decay)))
+    assert float(model.history_decay) == 1.0
+    choose_decay(model, lambda _: None)
+    assert float(model.history_decay) == 1.0
 
 
 def test_the_softness_that_ranks_best_is_taken() -> None:

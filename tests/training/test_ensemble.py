@@ -29,6 +29,19 @@ def test_joint_scores_are_the_best_approximation_of_the_mean() -> None:
     assert float(items.norm(dim=1).mean()) == pytest.approx(1.0)
 
 
+def test_wider_joint_vectors_hold_more_of_the_mean() -> None:
+    members = vectors(40), vectors(30)
+    wanted = mean_scores(*members)
+    errors = []
+    for width in (WIDTH, 2 * WIDTH, len(members[0]) * WIDTH):
+        users, items = join_members(*members, width)
+        assert users.shape == (40, width)
+        assert items.shape == (30, width)
+        errors.append(float((users @ items.T - wanted).norm()))
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] == pytest.approx(0, abs=1e-4)
+
+
 def test_members_that_agree_are_joined_without_loss() -> None:
     users, items = vectors(40, 1), vectors(30, 1)
     joint_users, joint_items = join_members(users * 3, items * 3)

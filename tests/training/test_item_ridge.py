@@ -10,7 +10,7 @@ from mmgrec.data.histories import Histories
 from mmgrec.evaluation.baselines.base import interaction_matrix
 from mmgrec.evaluation.baselines.ease import ease_weights
 from mmgrec.training import item_ridge
-from mmgrec.training.item_ridge import CANDIDATES, Judge, join_item_ridge
+from mmgrec.training.item_ridge import CANDIDATES, Judge, join_as_wide, join_item_ridge
 
 USERS, ITEMS, GROUPS, WIDTH = 120, 30, 3, 8
 
@@ -34,6 +34,32 @@ def random_vectors() -> tuple[torch.Tensor, torch.Tensor]:
     torch.manual_seed(0)
     normal = torch.nn.functional.normalize
     return normal(torch.randn(USERS, WIDTH), dim=1), normal(torch.randn(ITEMS, WIDTH), dim=1)
+
+
+def members_of(ranks: list[range]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Members that each know some of the groups' directions."""
+    users = torch.nn.functional.one_hot(torch.arange(USERS) % GROUPS, GROUPS).float()
+    items = torch.nn.functional.one_hot(torch.arange(ITEMS) % GROUPS, GROUPS).float()
+    return [users[:, list(rank)] for rank in ranks], [items[:, list(rank)] for rank in ranks]
+
+
+def test_joint_vectors_grow_while_they_rank_better() -> None:
+    jury = judge(histories(0, 5), histories(1, 2))
+    apart = members_of([range(1), range(1, 2), range(2, 3), range(1)])
+    assert join_as_wide(*apart, 2, jury)[1].shape == (ITEMS, 2)
+    assert join_as_wide(*apart, 4, jury)[1].shape[1] in (2, 4)
+    # What two of them know already is not known better by four times as many numbers.
+    alike = members_of([range(3), range(3)])
+    assert join_as_wide(*alike, 12, jury)[1].shape == (ITEMS, 3)
+
+
+def test_joint_vectors_stay_narrow_where_nothing_can_be_judged() -> None:
+    apart = members_of([range(1), range(1, 2)])
+    nobody = Histories(np.zeros(USERS + 1, np.int64), np.zeros(0, np.int32))
+    assert join_as_wide(*apart, 2, judge(histories(0, 5), nobody))[1].shape == (ITEMS, 1)
+    jury = judge(histories(0, 5), histories(1, 2))
+    assert join_as_wide(*apart, 0, jury)[1].shape == (ITEMS, 1)
+    assert join_as_wide(apart[0][:1], apart[1][:1], 4, jury)[1] is apart[1][0]
 
 
 def test_vectors_that_know_nothing_learn_from_the_regression() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -12,10 +14,10 @@ ITEMS = np.arange(40) + 100
 LIMITS = SplitLimits(target_share=(0.1, 0.5), max_targets=4, max_context=12)
 
 
-def epoch(seed: int = 0) -> list[tuple[int, list[int], list[int]]]:
+def epoch(seed: int = 0, limits: SplitLimits = LIMITS) -> list[tuple[int, list[int], list[int]]]:
     g = torch.Generator().manual_seed(seed)
     rows = []
-    for batch in batches_of(split_epoch(OFFSETS, ITEMS, LIMITS, g), 2, g):
+    for batch in batches_of(split_epoch(OFFSETS, ITEMS, limits, g), 2, g):
         for i, user in enumerate(batch.users.tolist()):
             context = batch.context[i, : batch.lengths[i]].tolist()
             rows.append((user, context, batch.targets[i][batch.valid[i]].tolist()))
@@ -44,6 +46,20 @@ def test_small_users_show_everything_that_is_not_asked_for() -> None:
 def test_epochs_differ_and_seeds_repeat() -> None:
     assert epoch(1) == epoch(1)
     assert epoch(1) != epoch(2)
+
+
+def test_in_order_targets_follow_their_context() -> None:
+    for seed in range(20):
+        for user, context, targets in epoch(seed, replace(LIMITS, ordered=True)):
+            own = ITEMS[OFFSETS[user] : OFFSETS[user + 1]].tolist()
+            shown = context + targets
+            begin = own.index(shown[0])
+            assert own[begin : begin + len(shown)] == shown
+            assert 1 <= len(targets) <= LIMITS.max_targets
+            assert 1 <= len(context) <= LIMITS.max_context
+            cut = own.index(targets[0])
+            assert len(context) == min(cut, LIMITS.max_context)
+            assert 0.1 * len(own) - 1 <= len(own) - cut <= 0.5 * len(own) + 1
 
 
 def test_padding() -> None:

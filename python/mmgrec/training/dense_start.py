@@ -14,6 +14,10 @@ from mmgrec_engine.models.recommender import Recommender
 
 SOFTNESS = (1.0, 0.6, 0.4)
 """Shares of the encoder's inverse temperature that are tried."""
+DECAYS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
+"""Weights of an item beside the next newer one that are tried, one after the other."""
+DECAY_GAIN = 1.01
+"""How much better a decay has to rank than none: of many tried one is a little better by chance."""
 MOST_ITEMS = 50
 """Items up to which a user counts in proportion; longer histories would drown all others."""
 
@@ -55,6 +59,37 @@ def start_dense(model: Recommender, history: Histories, user_vectors: Tensor, sc
         nn.init.zeros_(query.weight)  # type: ignore[arg-type]
     for query in model.head.query_user:
         nn.init.eye_(query.weight).mul_(scale)  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def choose_decay(model: Recommender, validate: Callable[[Recommender], float | None]) -> None:
+    """Let older items of a history weigh less in h_u, as far as validation ranks better.
+
+    The map of the history stays what it is: it was fitted to vectors of users as they are on the
+    whole, which say what they like; the mean that it is given moves to what they like now. Smaller
+    decays are tried as long as they rank better.
+
+    Parameters
+    ----------
+    model : Recommender
+        On the CPU, as `start_dense` has set it.
+    validate : callable
+        The score of a model; None where nothing can be chosen.
+    """
+    score = validate(model)
+    if score is None:
+        return
+    least = score * DECAY_GAIN
+    best = 1.0
+    for decay in DECAYS:
+        model.history_decay.fill_(decay)
+        found = validate(model)
+        assert found is not None
+        if found <= score:
+            break
+        score = found
+        best = decay if found >= least else best
+    model.history_decay.fill_(best)
 
 
 @torch.no_grad()

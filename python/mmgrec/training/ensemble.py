@@ -10,13 +10,15 @@ from torch import Tensor
 
 
 @torch.no_grad()
-def join_members(users: Sequence[Tensor], items: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+def join_members(
+    users: Sequence[Tensor], items: Sequence[Tensor], width: int | None = None
+) -> tuple[Tensor, Tensor]:
     """Return joint vectors of encoders that differ in their seeds.
 
     ::
 
         S = mean over members of users_m items_m^T = U V^T      U, V: members side by side
-        users items^T = the best approximation of S of rank D   truncated SVD, by QR of U and V
+        users items^T = the best approximation of S of a rank   truncated SVD, by QR of U and V
 
     What members disagree about is noise of their seeds and weighs little in S: of four members the
     first D directions hold nearly all that the mean says.
@@ -25,15 +27,17 @@ def join_members(users: Sequence[Tensor], items: Sequence[Tensor]) -> tuple[Tens
     ----------
     users, items : sequences of Tensor
         ``[U, D]`` and ``[N, D]`` of each member.
+    width : int, optional
+        W of the joint vectors, by default D.
 
     Returns
     -------
     users, items : Tensor
-        ``[U, D]`` and ``[N, D]``. Items have length 1 in the mean. One member stays as it is.
+        ``[U, W]`` and ``[N, W]``. Items have length 1 in the mean. One member stays as it is.
     """
     if len(items) == 1:
         return users[0], items[0]
-    return truncated([x / len(users) for x in users], items, items[0].shape[1])
+    return truncated([x / len(users) for x in users], items, width or items[0].shape[1])
 
 
 def truncated(

@@ -152,7 +152,7 @@ def _save_artifact(
         ModelFolder.of_model(stage.model, stage.catalogue.trie, items, users),
         quantizer=tokens.quantizer,
         features=tokens.features,
-        tokenizer=tokenizer_config(run),
+        tokenizer=tokenizer_config(run, tokens),
         metrics=metrics,
         provenance={
             "dataset": run.dataset.name,
@@ -165,12 +165,13 @@ def _save_artifact(
     )
 
 
-def tokenizer_config(run: Run) -> dict[str, Any]:
+def tokenizer_config(run: Run, tokens: Tokenized) -> dict[str, Any]:
     """Return what the engine needs to give later items vectors and codes."""
     return {
         "graph": run.config.graph.model_dump(),
         "quantizer": run.config.quantizer.model_dump(),
         "modalities": {n: m.values.shape[1] for n, m in run.dataset.modalities.items()},
+        "item_width": tokens.item_vectors.shape[1],
     }
 
 

@@ -70,6 +70,7 @@ _DEFAULT = TrainConfig(
         free_share=0.5,
         neighbours=10,
         members=4,
+        widest=128,
         item_ridge=True,
     ),
     graph_training=GraphTraining(
@@ -84,7 +85,7 @@ _DEFAULT = TrainConfig(
     quantizer_training=QuantizerTraining(
         loop=LoopConfig(epochs=200, learning_rate=1e-3, validate_every=10, patience=5)
     ),
-    recommender=RecommenderConfig(max_history=512),
+    recommender=RecommenderConfig(max_history=512, history_order=True),
     recommender_training=RecommenderTraining(
         loop=LoopConfig(
             epochs=12,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mmgrec.data.histories import Histories
 from mmgrec.training.beam_validation import BeamValidation
-from mmgrec.training.dense_start import soften_start, start_dense
+from mmgrec.training.dense_start import choose_decay, soften_start, start_dense
 from mmgrec.training.distributed import ALONE, Processes, weighted
 from mmgrec.training.loop import LoopConfig
 from mmgrec.training.splitting import Batch, SplitLimits, batches_of, split_epoch
@@ -94,11 +94,6 @@ class RecommenderStage:
         self.catalogue, self.training, self.device = catalogue, training, device
         self.processes = processes
         self.history = history
-        self.limits = SplitLimits(
-            training.target_share,
-            training.max_targets,
-            min(training.max_context, shape.max_history),
-        )
         self.softmax = CatalogSoftmax(catalogue.codes, catalogue.item_vectors, shape.normalise)
         self.softmax.to(device)
         graph = shape.user_vector == "graph"
@@ -115,7 +110,16 @@ class RecommenderStage:
             start_dense(self.model, history, users, catalogue.score_scale)
         self.validation = BeamValidation(catalogue.trie, nodes, history, relevant)
         if shape.node_vectors:
-            soften_start(self.model.eval(), self.validation.score)
+            self.model.eval()
+            if shape.history_order:
+                choose_decay(self.model, self.validation.score)
+            soften_start(self.model, self.validation.score)
+        self.limits = SplitLimits(
+            training.target_share,
+            training.max_targets,
+            min(training.max_context, shape.max_history),
+            ordered=float(self.model.history_decay) < 1,
+        )
         self.model.to(device)
         self.model.use_backend(choose("relation_attention", device=device, training=True))
         self._log_prob = processes.parallel(_LogProb(self.model))

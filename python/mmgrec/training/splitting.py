@@ -16,11 +16,15 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class SplitLimits:
-    """Bounds of a split: the target share is drawn from ``target_share`` per user and epoch."""
+    """Bounds of a split: the target share is drawn from ``target_share`` per user and epoch.
+
+    ``ordered``: targets are a user's last items and not any.
+    """
 
     target_share: tuple[float, float]
     max_targets: int
     max_context: int
+    ordered: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class EpochSplit:
-    """All users with at least two items; a user's shuffled items are targets, then context."""
+    """All users with at least two items; where targets and context of each stand in ``items``."""
 
     users: IntArray
     target_starts: IntArray
@@ -71,6 +75,8 @@ def split_epoch(
 
         shuffle each user's items;  m = share * n, at least 1, at most n - 1
         targets = the first m (at most max_targets); context = from m on (at most max_context)
+        ordered: the items stay in order; targets = the first of the last m, context = what comes
+        right before them
 
     Parameters
     ----------
@@ -93,6 +99,11 @@ def split_epoch(
     share = low + (high - low) * draw
     n = counts[users]
     targets = np.clip(np.rint(share * n), 1, n - 1).astype(np.int64)
+    if limits.ordered:
+        context = np.minimum(n - targets, limits.max_context)
+        cut = offsets[users] + n - targets
+        kept = np.minimum(targets, limits.max_targets)
+        return EpochSplit(users, cut, cut - context, kept, context, items)
     return EpochSplit(
         users,
         offsets[users],

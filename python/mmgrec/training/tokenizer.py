@@ -14,8 +14,7 @@ from torch import Tensor
 
 from mmgrec.data.dataset import Dataset, Split
 from mmgrec.training.distributed import ALONE, Processes
-from mmgrec.training.ensemble import join_members
-from mmgrec.training.item_ridge import CANDIDATES, Judge, join_item_ridge
+from mmgrec.training.item_ridge import CANDIDATES, Judge, join_as_wide, join_item_ridge
 from mmgrec.training.loop import epoch_generator, run_stage
 from mmgrec.training.members import train_members
 from mmgrec.training.new_items import fit_new_items
@@ -159,9 +158,7 @@ def _join(
     common: dict[str, Any],
 ) -> tuple[Tensor, Tensor]:
     """Return joint user and item vectors of the members, and of the item-item ridge regression."""
-    users, items = join_members(*zip(*members, strict=True))
-    if not config.graph.item_ridge:
-        return users, items
+    member_users, member_items = zip(*members, strict=True)
     seed, shape = common["seed"], config.quantizer
 
     def codes_of(vectors: Tensor) -> NDArray[np.integer[Any]]:
@@ -171,6 +168,9 @@ def _join(
 
     train, valid = dataset.histories(Split.TRAIN), dataset.histories(Split.VALID)
     judge = Judge(train, valid, codes_of, config.graph_training.score_scale)
+    users, items = join_as_wide(member_users, member_items, config.graph.widest, judge)
+    if not config.graph.item_ridge:
+        return users, items
     with common["report"].counter("item ridge", CANDIDATES) as advance:
         users, items, _ = join_item_ridge(users, items, judge, seed, advance)
     return users, items
