@@ -11,7 +11,9 @@ SETUP ?= dev
 help:
 	@echo "make quickstart   set up, get MovieLens 100K, train, evaluate, recommend (about 4 minutes)"
 	@echo "make test         set up and run the tests"
+	@echo "make dev          set up .venv for development, the package editable"
 	@echo "make lint         all static checks"
+	@echo "make format       mend what the formatters can"
 	@echo "make docs         build the documentation site and check its links (build/docs/index.html)"
 	@echo "make bench        time the ops beside their baselines, under pytest-benchmark"
 	@echo "make clean        remove .venv, build, data and runs"
@@ -20,7 +22,7 @@ setup: $(VENV)/.setup
 dev: $(VENV)/.dev
 
 $(VENV)/bin/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "Python 3.11 to 3.13 is needed: make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.setup: $(VENV)/bin/python $(SOURCES)

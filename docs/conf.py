@@ -50,6 +50,8 @@ html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_math_renderer = "mathml"
+# Blocks without a language are commands, output and pseudo-code, not Python.
+highlight_language = "none"
 pygments_style = "friendly"
 pygments_dark_style = "monokai"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -16,8 +17,6 @@ def drawing() -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     # The dataclasses of a module look it up by name.
-    import sys
-
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
