@@ -34,7 +34,7 @@ NumpyVector<int64_t> find_array(const IdMap& map, In<int64_t, 1> ids) {
   return to_numpy<NumpyVector<int64_t>>(std::move(rows), {ids.size()});
 }
 
-NumpyVector<int64_t> find_list(const IdMap& map, const nb::list& ids) {
+NumpyVector<int64_t> find_list(const IdMap& map, const nb::typed<nb::list, nb::object>& ids) {
   std::vector<int64_t> rows(ids.size());
   std::vector<size_t> no_numbers;
   for (size_t i = 0; i < rows.size(); ++i) {

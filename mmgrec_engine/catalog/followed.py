@@ -111,7 +111,10 @@ def later_state(
         What is known of an item is damaged.
     """
     width = state.vectors.shape[1]
-    rows, items, added, replaced = [], [], [], []
+    rows: list[int] = []  # whose the items are
+    items: list[ItemPayload] = []
+    added: list[ItemPayload] = []
+    replaced: list[int] = []
     for batch in batches:
         edits = zip(batch.kinds.tolist(), batch.ids.tolist(), batch.payloads, strict=True)
         for kind, row, payload in edits:

@@ -130,7 +130,7 @@ class _NumberRows:
     def set(self, value: Any, row: int) -> None:  # noqa: ANN401
         self._map.set(value, row)
 
-    def find(self, ids: Sequence[Hashable]) -> Ints:
+    def find(self, ids: Sequence[Hashable] | NDArray[Any]) -> Ints:
         if isinstance(ids, np.ndarray):
             if ids.dtype.kind == "i" and ids.ndim == 1:
                 return self._map.find_array(np.ascontiguousarray(ids, np.int64))

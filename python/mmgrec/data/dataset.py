@@ -61,9 +61,14 @@ class Dataset:
         """Number of items in the catalogue, those without interactions included."""
         return len(self.items)
 
+    @property
+    def in_order(self) -> bool:
+        """Whether histories are in order of time."""
+        return "timestamp" in self.interactions.columns
+
     def histories(self, *splits: Split) -> Histories:
         """Return every user's items of these splits, oldest first (else by item row)."""
-        order = "timestamp" if "timestamp" in self.interactions.columns else "item_row"
+        order = "timestamp" if self.in_order else "item_row"
         rows = self.interactions.filter(pl.col("split").is_in([int(s) for s in splits]))
         rows = rows.sort("user_row", order, maintain_order=True)
         columns = rows["user_row"].to_numpy(), rows["item_row"].to_numpy()

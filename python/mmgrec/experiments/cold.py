@@ -232,7 +232,7 @@ def insert_cold(engine: Engine, cold: ColdItems) -> None:
 
 def _dense(run: Run, report: Reporter, cold: ColdItems) -> Mapping[Among, Scorer]:
     tokens = tokenize_run(run, report)
-    feature_map = FeatureMap(tokenizer_config(run)["modalities"], tokens.features)
+    feature_map = FeatureMap(tokenizer_config(run, tokens)["modalities"], tokens.features)
     users = tokens.user_vectors.numpy()
     items = np.empty((cold.visible.num_items, users.shape[1]), np.float32)
     items[~cold.mask] = tokens.item_vectors.numpy()

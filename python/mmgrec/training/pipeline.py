@@ -113,7 +113,11 @@ def train_run(run: Run, report: Reporter) -> None:
         config.recommender_training,
         run.device,
         run.processes,
+        in_order=run.dataset.in_order,
     )
+    decay = float(stage.model.history_decay)
+    if decay < 1:
+        report.say(f"An item of a history weighs {decay:.1g} of the next newer one")
     with run.processes.explaining():
         progress = run_stage(
             stage,
@@ -130,6 +134,8 @@ def train_run(run: Run, report: Reporter) -> None:
             "best_epoch": progress.best_epoch,
             "epochs": progress.epoch,
             "rec_ids": tokens.health.model_dump(),
+            "item_width": tokens.item_vectors.shape[1],
+            "history_decay": round(decay, 4),
             "seconds": time.monotonic() - started,
         }
         popularity = np.bincount(history.item_rows, minlength=run.dataset.num_items)

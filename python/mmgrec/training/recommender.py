@@ -77,6 +77,8 @@ class RecommenderStage:
         Where the model trains. Splits are drawn on the CPU.
     processes : Processes
         That share its batches and validation users.
+    in_order : bool
+        Whether histories are in order of time; where they are not, none of it is learned.
     """
 
     name = "recommender"
@@ -90,6 +92,8 @@ class RecommenderStage:
         training: RecommenderTraining,
         device: str = "cpu",
         processes: Processes = ALONE,
+        *,
+        in_order: bool = False,
     ) -> None:
         self.catalogue, self.training, self.device = catalogue, training, device
         self.processes = processes
@@ -111,7 +115,7 @@ class RecommenderStage:
         self.validation = BeamValidation(catalogue.trie, nodes, history, relevant)
         if shape.node_vectors:
             self.model.eval()
-            if shape.history_order:
+            if shape.history_order and in_order:
                 choose_decay(self.model, self.validation.score)
             soften_start(self.model, self.validation.score)
         self.limits = SplitLimits(
