@@ -8,9 +8,10 @@ import os
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 
-from mmgrec_engine.catalog.live_folder import unwritable
+from mmgrec_engine.artifact import write_file
 from mmgrec_engine.engine import Engine
 from mmgrec_engine.errors import MMGRecError
+from mmgrec_engine.writers import write_bytes
 
 _LOG = logging.getLogger("mmgrec.serving.filters")
 Stamp = tuple[int, int, int]
@@ -43,16 +44,7 @@ class FilterStore:
 
     def write(self, name: str, ids: Sequence[Hashable]) -> None:
         """Keep a filter; `ArtifactError` where the folder cannot be written."""
-        partial = self._folder / f".{name}.{os.getpid()}.part"
-        try:
-            self._folder.mkdir(exist_ok=True)
-            with partial.open("w", encoding="utf-8") as stream:
-                json.dump({"ids": list(ids)}, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(partial, self._path(name))
-        except OSError as error:
-            raise unwritable(self._folder, error) from error
+        write_file(self._path(name), write_bytes(json.dumps({"ids": list(ids)}).encode()))
 
     def remove(self, name: str) -> None:
         """Forget a filter."""
