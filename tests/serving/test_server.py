@@ -15,6 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 from mmgrec.cli.main import app
+from mmgrec.serving.options import ServeOptions
+from mmgrec.serving.workers import run_server
 from mmgrec_engine.errors import MMGRecError
 from serving_world import (
     BEARER,
@@ -194,6 +196,24 @@ def test_a_model_that_cannot_be_loaded_ends_the_server(
     assert done.returncode == 2, done.stderr
     assert "the model could not be loaded" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_workers_keep_the_filters_of_the_run_they_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[ServeOptions] = []
+
+    def serve(options: ServeOptions, *_: object) -> int:
+        seen.append(options)
+        return 0
+
+    monkeypatch.setattr("mmgrec.serving.workers.serve", serve)
+    (tmp_path / "first").mkdir()
+    (tmp_path / "current").symlink_to("first")
+    with socket.socket() as listener:
+        assert run_server(ServeOptions(tmp_path / "current"), listener) == 0
+    assert seen[0].run == tmp_path / "current"
+    assert seen[0].filters == tmp_path / "first" / "filters"
 
 
 def test_what_cannot_be_served_is_a_message(run: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from mmgrec.serving.options import ServeOptions, Worker
 from mmgrec.serving.server import FAILED_TO_LOAD, serve
+from mmgrec.serving.serving import filters_of
 from mmgrec_engine.errors import ConfigError
 from mmgrec_engine.settings import num_threads
 
@@ -27,7 +28,12 @@ _PAUSE = 1.0
 
 def run_server(options: ServeOptions, listener: socket.socket) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code."""
-    options = replace(options, threads=options.threads or max(1, num_threads() // options.workers))
+    options = replace(
+        options,
+        threads=options.threads or max(1, num_threads() // options.workers),
+        # A worker that is started again has the filters of the others, wherever a link leads then.
+        filters=options.filters or filters_of(options.run),
+    )
     if options.workers == 1:
         return serve(options, Worker(), [listener], None)
     with tempfile.TemporaryDirectory(prefix="mmgrec-serve-") as folder:
