@@ -67,6 +67,8 @@ class _Workers:
 
         worker 0 has a second socket, on which the others hand it the edits that they get
         figures of all workers are in one folder (prometheus_client's multiprocess mode)
+        a model that cannot be loaded ends the server at its start; later, when a worker had to be
+            replaced and what lies on disk by then is refused, the others go on with what they have
     """
 
     def __init__(self, options: ServeOptions, listener: socket.socket, folder: Path) -> None:
@@ -80,6 +82,7 @@ class _Workers:
             each.listen(2048)
         self._context = multiprocessing.get_context("spawn")
         self._processes: dict[int, multiprocessing.process.BaseProcess] = {}
+        self._replaced: set[int] = set()
         self._stopping = False
 
     def run(self) -> int:
@@ -110,12 +113,17 @@ class _Workers:
             if process.is_alive() or self._stopping:
                 continue
             self._forget_figures(process.pid)
-            if process.exitcode == FAILED_TO_LOAD:
+            if process.exitcode == FAILED_TO_LOAD and not self._others_go_on(number):
                 self._stopping = True
                 return FAILED_TO_LOAD
             time.sleep(_PAUSE)
+            self._replaced.add(number)
             self._start(number)
         return 0
+
+    def _others_go_on(self, number: int) -> bool:
+        others = (process for n, process in self._processes.items() if n != number)
+        return number in self._replaced and any(process.is_alive() for process in others)
 
     def _forget_figures(self, pid: int | None) -> None:
         """Drop what a dead worker's gauges say; its counters stay in the sums."""
