@@ -251,6 +251,8 @@ def test_workers_keep_the_filters_of_the_run_they_began_with(
 
 def test_what_cannot_be_served_is_a_message(run: Path, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("\n")
+    (tmp_path / "umlaut").write_text("geh\u00e4im")
+    (tmp_path / "lines").write_text("one\ntwo\n")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         for words, part in (
@@ -259,6 +261,8 @@ def test_what_cannot_be_served_is_a_message(run: Path, tmp_path: Path) -> None:
             ([str(run), "--host", "no.such.host.invalid"], "cannot listen"),
             ([str(run), "--token-file", str(tmp_path / "none")], "cannot read"),
             ([str(run), "--token-file", str(tmp_path / "token")], "holds no token"),
+            ([str(run), "--token-file", str(tmp_path / "umlaut")], "a header can carry"),
+            ([str(run), "--token-file", str(tmp_path / "lines")], "a header can carry"),
         ):
             done = CliRunner().invoke(app, ["serve", *words])
             assert isinstance(done.exception, MMGRecError)
