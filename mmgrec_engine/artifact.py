@@ -4,6 +4,8 @@ Data sets, tokenisers, training checkpoints and servable models are all *folders
 ``config.json`` that is written last and names every file with its size and SHA-256. A folder
 without a valid ``config.json`` does not exist as far as readers are concerned, so a killed or
 failed write can never be mistaken for a finished one. Nothing is pickled.
+
+A single file, such as a report, is written by `write_file`: it is whole as well, or not there.
 """
 
 from __future__ import annotations
@@ -100,7 +102,6 @@ def write_folder(
         }
         text = json.dumps(manifest, indent=2, sort_keys=True) + "\n"
         _write_manifest(staging, text)
-        _sync_directory(staging)
         if before_commit is not None:
             before_commit()
         committing = True
@@ -112,6 +113,50 @@ def write_folder(
         # finishes the moves.
         if staging is not None and not (committing and not (path / MANIFEST).exists()):
             shutil.rmtree(staging, ignore_errors=True)
+
+
+def write_file(path: Path, write: Writer) -> None:
+    """Write one file so that readers see the old one or the new one, and either whole.
+
+    ::
+
+        write .NAME.PID.part beside it; fsync; rename; fsync of the folder
+
+    Parameters
+    ----------
+    path : Path
+        The file; its folder is made when missing.
+    write : callable
+        Writes it at the path that it is given.
+
+    Raises
+    ------
+    ArtifactError
+        It cannot be written (read-only, disk full). What was there is then intact.
+    """
+    partial = partial_of(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(partial)
+            put_in_place(partial, path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def partial_of(path: Path) -> Path:
+    """Return where this process writes a file before it gets its name."""
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+def put_in_place(partial: Path, path: Path) -> None:
+    """Make a finished file durable under its name, in place of whatever has it."""
+    _sync(partial)
+    os.replace(partial, path)
+    _sync_directory(path.parent)
 
 
 def ensure_folder(path: Path) -> None:
@@ -185,10 +230,9 @@ def _sync(path: Path) -> None:
 
 def _write_manifest(staging: Path, text: str) -> None:
     # Renamed within staging: a manifest there means that everything beside it is whole.
-    partial = staging / (MANIFEST + ".part")
+    partial = partial_of(staging / MANIFEST)
     partial.write_text(text, encoding="utf-8")
-    _sync(partial)
-    os.replace(partial, staging / MANIFEST)
+    put_in_place(partial, staging / MANIFEST)
 
 
 def _commit(staging: Path, path: Path) -> None:

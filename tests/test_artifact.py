@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmgrec_engine.artifact import MANIFEST, folder_exists, open_folder, write_folder
+from mmgrec_engine.artifact import MANIFEST, folder_exists, open_folder, write_file, write_folder
 from mmgrec_engine.errors import ArtifactError
 from mmgrec_engine.writers import read_arrays, write_arrays, write_bytes
 
@@ -112,6 +112,24 @@ def test_kill_between_the_moves_loses_nothing(tmp_path: Path, moves: int) -> Non
     assert not (tmp_path / MANIFEST).exists()
     assert open_folder(tmp_path, "test").file("x.bin").read_bytes() == b"new"
     assert not list(tmp_path.glob(".staging-*"))
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "report.md"
+    write_file(path, write_bytes(b"old"))
+
+    def half(partial: Path) -> None:
+        partial.write_bytes(b"ne")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(ArtifactError, match="disk is full"):
+        write_file(path, half)
+    assert [p.name for p in path.parent.iterdir()] == ["report.md"]
+    assert path.read_bytes() == b"old"
+    write_file(path, write_bytes(b"new"))
+    assert path.read_bytes() == b"new"
+    with pytest.raises(ArtifactError, match="cannot write"):
+        write_file(path / "below", write_bytes(b""))
 
 
 def _truncate(path: Path) -> None:

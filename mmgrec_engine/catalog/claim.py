@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
-from mmgrec_engine.artifact import folder_exists
-from mmgrec_engine.catalog.live_folder import KIND, unwritable
+from mmgrec_engine.artifact import folder_exists, write_file
+from mmgrec_engine.catalog.live_folder import KIND
 from mmgrec_engine.errors import ArtifactError
+from mmgrec_engine.writers import write_json
 
 CLAIM = "artifact.json"
 
@@ -29,16 +29,7 @@ def claim(folder: Path, fingerprint: str) -> None:
     ArtifactError
         The folder cannot be written.
     """
-    partial = folder / (CLAIM + ".part")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="utf-8") as stream:
-            json.dump({"fingerprint": fingerprint}, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, folder / CLAIM)
-    except OSError as error:
-        raise unwritable(folder, error) from error
+    write_file(folder / CLAIM, write_json({"fingerprint": fingerprint}))
 
 
 def check_claim(folder: Path, fingerprint: str) -> None:

@@ -162,6 +162,7 @@ def test_triton_answers_as_the_engine_and_a_bad_request_fails_alone(
         request([]),
         request(["i07"]),
         request(["i07"], k=-1),
+        {"HISTORY": Tensor("HISTORY", np.array([[b"\xff"]], object))},
     ]
     answers = triton.execute(asked)
     expected = Engine.load(run_folder).recommend([["i01", "i03"], ["i05"]], k=4)
@@ -174,6 +175,7 @@ def test_triton_answers_as_the_engine_and_a_bad_request_fails_alone(
     assert "empty" in answers[3].error
     assert answers[4].tensors["ITEMS"].shape == (1, 10)
     assert "k is out of range" in answers[5].error
+    assert "not UTF-8" in answers[6].error
 
 
 def test_a_request_to_triton_may_have_several_users(

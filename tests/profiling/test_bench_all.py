@@ -28,7 +28,7 @@ from mmgrec.profiling import (
 )
 from mmgrec.profiling.all_report import Watch
 from mmgrec.profiling.bench_schema import make_report, read_report
-from mmgrec.profiling.report_files import write_file, write_results
+from mmgrec.profiling.report_files import write_results
 from mmgrec.profiling.report_labels import duration
 from mmgrec.profiling.roof import Roof
 
@@ -116,20 +116,6 @@ def test_a_picture_of_an_earlier_report_does_not_stay(tmp_path: Path) -> None:
     report = make_report(ROOF.as_json(), [])
     write_results(report | {"parts": {}, "seconds": 1.0}, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"report.json", "report.md"}
-
-
-def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
-    path = tmp_path / "report.md"
-    path.write_text("old")
-
-    def half(partial: Path) -> None:
-        partial.write_text("ne")
-        raise OSError("no space")
-
-    with pytest.raises(OSError, match="no space"):
-        write_file(path, half)
-    assert [p.name for p in tmp_path.iterdir()] == ["report.md"]
-    assert path.read_text() == "old"
 
 
 def test_gpu_rows_have_a_panel_of_their_own(tmp_path: Path) -> None:

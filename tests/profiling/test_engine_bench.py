@@ -15,6 +15,7 @@ from mmgrec.profiling.engine_torch import torch_search
 from mmgrec.profiling.engine_work import request_work
 from mmgrec.profiling.engine_world import CONFIG, LENGTH, K, World
 from mmgrec.profiling.growth_plot import plot_growth
+from mmgrec.profiling.report_files import write_picture
 from mmgrec.profiling.roof import Roof
 from mmgrec.profiling.trie_keys import SIZES
 from mmgrec_engine.decoding.beam_search import beam_search
@@ -108,7 +109,7 @@ def test_the_report_and_the_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert 0.5 < recall[0] <= recall[1] <= 1
     titles = [table.title for table in engine_report.engine_tables(report)]
     assert titles == ["engine_latency", "engine_batch", "filtered_request", "retrieval_growth"]
-    plot_growth(report, tmp_path / "growth.png")
+    assert write_picture(report, plot_growth, tmp_path / "growth.png")
     assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
 
 

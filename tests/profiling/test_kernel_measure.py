@@ -226,7 +226,7 @@ def test_one_kernels_failure_costs_no_other_its_figure(
     assert third == "no Proton trace: no CUPTI"
     assert (tmp_path / "torch_trace.json").is_file()
     ((command, cases),) = commands
-    assert command[1:] == ["-m", "mmgrec.profiling.kernel_proton", str(tmp_path)]
+    assert command[1:] == ["-P", "-m", "mmgrec.profiling.kernel_proton", str(tmp_path)]
     assert [case["kernel"] for case in cases] == ["linear_norm_forward"]
 
 

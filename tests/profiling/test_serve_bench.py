@@ -11,7 +11,9 @@ import pytest
 
 from mmgrec.profiling.serve_client import Load, _Loader
 from mmgrec.profiling.serve_load import requests_of, serve_tables
+from mmgrec.profiling.serve_process import server_process
 from mmgrec.profiling.serve_soak import soak_serve, soak_serve_table
+from mmgrec_engine.errors import ConfigError
 
 Answer = Callable[[int], bytes | None]
 
@@ -76,6 +78,14 @@ def test_bad_answers_and_lost_connections_are_counted() -> None:
     assert done.failed["429"] >= 1
     assert done.failed["ConnectionResetError"] >= 1
     assert abs(done.failed["429"] - len(done.seconds)) <= 1
+
+
+def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ConfigError, match="not a folder"),
+        server_process(tmp_path / "nothing", 1),
+    ):
+        pass
 
 
 def test_a_short_soak_loses_nothing(run_folder: Path, tmp_path: Path) -> None:

@@ -102,6 +102,18 @@ def test_a_folder_of_something_else_or_in_use_is_left_alone(job: Job) -> None:
         run(job)
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]"])
+def test_a_folder_whose_job_cannot_be_read_is_left_alone_until_restarted(
+    job: Job, text: str
+) -> None:
+    run(job)
+    (job.output / "_job.json").write_text(text)
+    with pytest.raises(ArtifactError, match="--restart"):
+        run(job)
+    assert len(list(job.output.glob("part-*"))) == 4
+    assert run(job, restart=True)["scored_users"] == USERS
+
+
 def spoil(job: Job, rows: tuple[int, ...]) -> None:
     table = pq.read_table(job.input)
     histories = table["history"].to_pylist()

@@ -162,7 +162,6 @@ def test_a_budget_lets_others_join_an_idle_lane() -> None:
         await asyncio.gather(*tasks)
 
     assert [len(jobs) for _, jobs in run(body, wait_seconds=60.0, batch_users=3).batches] == [3]
-    assert len(run(body, wait_seconds=0.0, batch_users=3).batches) >= 1
 
 
 def test_a_lone_request_waits_no_longer_than_its_budget() -> None:

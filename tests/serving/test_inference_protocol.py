@@ -146,8 +146,26 @@ def test_bad_tensors_are_400_or_422(server: RealServer, bad: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize(
+    ("datatype", "data"),
+    [("FP32", [1.5]), ("FP64", [1.0]), ("BYTES", ["1"]), ("BOOL", [True]), ("INT32", [3])],
+)
+def test_lengths_that_are_none_are_400(
+    server: RealServer, datatype: str, data: list[object]
+) -> None:
+    length = {"name": "history_length", "shape": [1], "datatype": datatype, "data": data}
+    body = {"inputs": [tensor(), length]}
+    answer = httpx.post(f"{server.url}/v2/models/toy/infer", json=body)
+    assert answer.status_code == 400, answer.text
+    assert "history_length" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
     ("size", "raw"),
-    [("99999", b""), ("-1", b""), ("x", b""), (None, b"\x05\x00\x00\x00abc"), (None, b"\xff" * 9)],
+    [
+        *((size, b"") for size in ("99999", "-1", "x", "\u00b2", "9" * 5000)),
+        (None, b"\x05\x00\x00\x00abc"),
+        (None, b"\xff" * 9),
+    ],
 )
 def test_bad_bytes_behind_the_json_are_400(
     server: RealServer, size: str | None, raw: bytes
@@ -156,7 +174,7 @@ def test_bad_bytes_behind_the_json_are_400(
     text = (
         b'{"inputs": [{"name": "history", "shape": [1, 1], "datatype": "BYTES", %s}]}' % parameters
     )
-    headers = {"inference-header-content-length": size or str(len(text))}
+    headers = {b"inference-header-content-length": (size or str(len(text))).encode("latin-1")}
     url = f"{server.url}/v2/models/toy/infer"
     assert httpx.post(url, content=text + raw, headers=headers).status_code == 400
 

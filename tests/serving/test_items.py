@@ -156,3 +156,21 @@ def test_edits_of_another_process_are_followed(client: TestClient, run: Path) ->
     other.close()
     assert client.delete("/v1/items/i09", headers=BEARER).is_success
     assert not {"i07", "i09"} & set(all_items(client))
+
+
+def test_a_look_at_the_disk_that_fails_is_not_the_last(
+    client: TestClient, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serving, failed = client.app.state.serving, list[None]()
+
+    def fail() -> None:
+        failed.append(None)
+        raise RuntimeError("planted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(serving.filters, "stamps", fail)
+        wait_until(lambda: len(failed) > 2)
+    other = Engine.load(run)
+    other.delete(["i07"])
+    other.close()
+    wait_until(lambda: "i07" not in all_items(client))

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
 from mmgrec.data.dataset import Dataset, Split
+from mmgrec.serving.computing import Answer, UserItems
+from mmgrec.serving.recommend import _json
 from mmgrec_engine.engine import Engine
 from serving_world import BEARER, client_of, copy_run
 
@@ -189,6 +194,22 @@ def test_a_long_body_is_a_413(run: Path) -> None:
         assert client.post("/v1/recommend", content=body).status_code == 413
         pieces = (body[i : i + 100] for i in range(0, len(body), 100))  # no content-length
         assert client.post("/v1/recommend", content=pieces).status_code == 413
+
+
+def test_numbers_that_json_has_not_are_null(client: TestClient) -> None:
+    models = client.app.state.serving.models
+    served = models.current
+    table = served.engine.items.with_columns(price=pl.lit(float("nan")))
+    engine = SimpleNamespace(items=table, item_ids=served.engine.item_ids)
+    answer = Answer(replace(served, engine=engine), [UserItems(["i01"], [-1.0])])
+    assert json.loads(_json(answer, ["price"]))["results"][0]["columns"] == {"price": [None]}
+    models.current = answer.model
+    try:
+        shown = client.get("/v1/items/i01")
+    finally:
+        models.current = served
+    assert shown.status_code == 200, shown.text
+    assert shown.json()["columns"]["price"] is None
 
 
 def test_a_bad_request_fails_alone(client: TestClient, engine: Engine) -> None:

@@ -15,6 +15,9 @@ import pytest
 from typer.testing import CliRunner
 
 from mmgrec.cli.main import app
+from mmgrec.serving import workers
+from mmgrec.serving.options import ServeOptions
+from mmgrec.serving.server import FAILED_TO_LOAD
 from mmgrec_engine.errors import MMGRecError
 from serving_world import (
     BEARER,
@@ -147,10 +150,10 @@ def test_two_workers_edit_reload_and_count_as_one(run_folder: Path, tmp_path: Pa
         assert 'mmgrec_edited_items_total{kind="insert"} 6.0' in text
         assert "mmgrec_ready_workers 2.0" in text
         assert {entry["worker"] for entry in server.seen} == {0, 1}
-        workers = {e["pid"]: e["worker"] for e in server.seen if "pid" in e}
-        assert sorted(workers.values()) == [0, 1]
+        numbers = {e["pid"]: e["worker"] for e in server.seen if "pid" in e}
+        assert sorted(numbers.values()) == [0, 1]
         # A worker that dies is replaced; edits go on once it is back.
-        editor = next(process for process, number in workers.items() if number == 0)
+        editor = next(process for process, number in numbers.items() if number == 0)
         subprocess.run(["kill", "-KILL", str(editor)], check=True)
         server.wait_for("a model is in use", worker=0)
         assert httpx.delete(f"{server.url}/v1/items/n0", headers=BEARER, timeout=60).is_success
@@ -178,14 +181,14 @@ def test_it_runs_without_torch(run: Path, tmp_path: Path) -> None:
         assert httpx.delete(f"{server.url}/v1/items/t0", headers=BEARER).is_success
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("count", [1, 2])
 def test_a_model_that_cannot_be_loaded_ends_the_server(
-    run_folder: Path, tmp_path: Path, workers: int
+    run_folder: Path, tmp_path: Path, count: int
 ) -> None:
     mixed = copy_run(run_folder, tmp_path / "mixed")
     shutil.copytree(mixed, mixed / "catalog")
     done = subprocess.run(
-        [*COMMAND, str(mixed), "--port", "0", "--workers", str(workers)],
+        [*COMMAND, str(mixed), "--port", "0", "--workers", str(count)],
         capture_output=True,
         text=True,
         check=False,
@@ -196,8 +199,60 @@ def test_a_model_that_cannot_be_loaded_ends_the_server(
     assert "Traceback" not in done.stderr
 
 
+class Ended:
+    """A worker process that has ended so; None: it goes on."""
+
+    pid = 7
+
+    def __init__(self, exitcode: int | None) -> None:
+        self.exitcode = exitcode
+
+    def is_alive(self) -> bool:
+        return self.exitcode is None
+
+
+def test_a_refused_artifact_ends_only_a_server_that_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "_PAUSE", 0.0)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = workers._Workers(ServeOptions(tmp_path, workers=2), listener, tmp_path)
+        started: list[int] = []
+        monkeypatch.setattr(server, "_start", started.append)
+        server._processes = {0: Ended(None), 1: Ended(-9)}
+        assert server._replace_dead() == 0  # killed, so replaced
+        server._processes[1] = Ended(FAILED_TO_LOAD)
+        assert server._replace_dead() == 0  # worker 0 serves what it has
+        assert started == [1, 1]
+        assert not server._stopping
+        server._processes[0] = Ended(FAILED_TO_LOAD)  # at its first start
+        assert server._replace_dead() == FAILED_TO_LOAD
+        assert server._stopping
+        server._editor.close()
+
+
+def test_workers_keep_the_filters_of_the_run_they_began_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[ServeOptions] = []
+
+    def serve(options: ServeOptions, *_: object) -> int:
+        seen.append(options)
+        return 0
+
+    monkeypatch.setattr(workers, "serve", serve)
+    (tmp_path / "first").mkdir()
+    (tmp_path / "current").symlink_to("first")
+    with socket.socket() as listener:
+        assert workers.run_server(ServeOptions(tmp_path / "current"), listener) == 0
+    assert seen[0].run == tmp_path / "current"
+    assert seen[0].filters == tmp_path / "first" / "filters"
+
+
 def test_what_cannot_be_served_is_a_message(run: Path, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("\n")
+    (tmp_path / "umlaut").write_text("geh\u00e4im")
+    (tmp_path / "lines").write_text("one\ntwo\n")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         for words, part in (
@@ -206,6 +261,8 @@ def test_what_cannot_be_served_is_a_message(run: Path, tmp_path: Path) -> None:
             ([str(run), "--host", "no.such.host.invalid"], "cannot listen"),
             ([str(run), "--token-file", str(tmp_path / "none")], "cannot read"),
             ([str(run), "--token-file", str(tmp_path / "token")], "holds no token"),
+            ([str(run), "--token-file", str(tmp_path / "umlaut")], "a header can carry"),
+            ([str(run), "--token-file", str(tmp_path / "lines")], "a header can carry"),
         ):
             done = CliRunner().invoke(app, ["serve", *words])
             assert isinstance(done.exception, MMGRecError)

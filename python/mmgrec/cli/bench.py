@@ -146,12 +146,16 @@ def engine(
     set_threads()
     from mmgrec.profiling.engine_report import bench_engine, engine_tables
     from mmgrec.profiling.growth_plot import plot_growth
+    from mmgrec.profiling.report_files import write_picture
+    from mmgrec_engine.artifact import ensure_folder
 
+    if plot is not None:
+        ensure_folder(plot.parent)  # rather now than after ten minutes
     with HUMAN.status("") as status:
         report = bench_engine(largest, status.update)
-    if plot is not None:
-        plot_growth(report, plot)
     print_report(report, engine_tables, json)
+    if plot is not None:
+        write_picture(report, plot_growth, plot)
 
 
 @bench_app.command()
@@ -221,7 +225,8 @@ def serve(
     run: RunArgument,
     seconds: Annotated[float, typer.Option(min=1, help="Per load.")] = 10,
     soak: Annotated[
-        float | None, typer.Option(help="Instead: minutes at 80 %, with reloads and edits.")
+        float | None,
+        typer.Option(min=0.1, help="Instead: minutes at 80 %, with reloads and edits."),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Of the soak.")] = 2,
     json: JsonOption = False,

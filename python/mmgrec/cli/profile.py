@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -70,15 +71,15 @@ def _check(run: Path | None, kernels: bool, target: str | None, kernel: list[str
 def _profile_run(run: Path, out: Path, sizes: tuple[int, int, int], json: bool) -> None:
     from mmgrec.profiling.profile_files import plot_profile, write_trace
     from mmgrec.profiling.request_profile import profile_tables
-    from mmgrec_engine.artifact import ensure_folder
+    from mmgrec_engine.artifact import ensure_folder, write_file
     from mmgrec_engine.writers import write_json
 
     ensure_folder(out)
     with HUMAN.status("") as status:
         report = _report(run, *sizes, status.update)
-    write_json(report)(out / "profile.json")
-    plot_profile(report, out / "profile.png")
-    write_trace(report, out / "trace.json")
+    write_file(out / "profile.json", write_json(report))
+    write_file(out / "profile.png", partial(plot_profile, report))
+    write_file(out / "trace.json", partial(write_trace, report))
     HUMAN.print(
         f"Written: {out}/profile.json, profile.png; trace.json is for https://ui.perfetto.dev"
     )

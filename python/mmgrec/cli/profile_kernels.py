@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,13 @@ def profile_kernels(target: str | None, names: list[str], out: Path | None, json
 
 def _write(report: dict[str, Any], out: Path | None) -> None:
     from mmgrec.profiling.kernel_plot import plot_rooflines
+    from mmgrec_engine.artifact import write_file
     from mmgrec_engine.writers import write_json
 
     if out is None:
         return
-    write_json(report)(out / "kernels.json")
-    plot_rooflines(report, out / "roofline.png")
+    write_file(out / "kernels.json", write_json(report))
+    write_file(out / "roofline.png", partial(plot_rooflines, report))
     HUMAN.print(f"Written: {out}/kernels.json, roofline.png")
 
 

@@ -43,7 +43,8 @@ def recommend(
     for text in history or []:
         names.append(f"history {text}")
         users.append(None)
-        histories.append([engine.item_ids.parse(part.strip()) for part in text.split(",") if part])
+        parts = (part.strip() for part in text.split(","))
+        histories.append([engine.item_ids.parse(part) for part in parts if part])
     found = engine.recommend(
         histories,
         users=users,

@@ -67,7 +67,9 @@ def serve(
 
     open_folder(run.resolve(), KIND)  # rather now than in a worker
     if posters is not None and not posters.is_dir():
-        raise ConfigError("--posters is not a folder", value=posters)
+        raise ConfigError(
+            "--posters is not a folder", value=posters, remedy="give a folder of ITEM.jpg, ITEM.png"
+        )
     options = ServeOptions(
         run,
         host=host,
@@ -101,11 +103,23 @@ def _token(file: Path | None) -> str | None:
         from mmgrec_engine.settings import settings
 
         secret = settings().serve_token
-        return None if secret is None else secret.get_secret_value()
+        if secret is None:
+            return None
+        return _usable(secret.get_secret_value(), "MMGREC_SERVE_TOKEN")
     try:
-        token = file.read_text(encoding="utf-8").strip()
+        text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {file}", value=error) from None
-    if not token:
-        raise ConfigError(f"{file} holds no token", allowed="one line of text")
+        raise ConfigError(
+            f"cannot read {file}", value=error, remedy="give a file with the token to --token-file"
+        ) from None
+    return _usable(text.strip(), str(file))
+
+
+def _usable(token: str, where: str) -> str:
+    """Return a token that a header can carry; any other would refuse everybody."""
+    if not token or token != token.strip() or not (token.isascii() and token.isprintable()):
+        raise ConfigError(
+            f"{where} holds no token that a header can carry",
+            allowed="one line of ASCII letters, digits and signs",
+        )
     return token

@@ -131,7 +131,7 @@ def compare_reports(before: ReadReport, after: ReadReport) -> Comparison:
         changes=changes,
         machine=exp(controls.machine("")) - 1,
         only_before=[key for key in old if key not in new_keys],
-        only_after=[key for key in new_keys if key not in old],
+        only_after=[row.key for row in after.rows if row.key not in old],
         warnings=_warnings(before, after),
     )
 

@@ -34,7 +34,7 @@ def _parts(found: Comparison) -> Iterator[RenderableType]:
     noisy = sum(change.bar > WANTED for change in found.changes)
     if noisy:
         yield f"{noisy} cases scatter so much that a change of 20 % would not have shown"
-    yield f"baselines took {found.machine:+.1%} of their earlier time"
+    yield f"baselines took {found.machine:+.1%} time"
     for name, keys in (("first", found.only_before), ("second", found.only_after)):
         if keys:
             yield f"{len(keys)} rows are in the {name} report only"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import BinaryIO
 
 from mmgrec.profiling.bench_schema import Report
 
@@ -17,7 +17,7 @@ STYLES = {
 """Backend to its label, colour and line."""
 
 
-def plot_growth(report: Report, path: Path) -> bool:
+def plot_growth(report: Report, file: BinaryIO) -> bool:
     """Draw milliseconds over items, both logarithmic, one line per method.
 
     Nothing is drawn, and false returned, where the report has no such rows.
@@ -46,6 +46,6 @@ def plot_growth(report: Report, path: Path) -> bool:
     figure.legend(loc="outside lower left", frameon=False, fontsize=9)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    figure.savefig(path, dpi=200)
+    figure.savefig(file, format="png", dpi=200)
     plt.close(figure)
     return True

@@ -138,7 +138,8 @@ def _proton(report: dict[str, Any], out: Path) -> None:
         for row in report["kernels"]
         if "measured_s" in row
     ]
-    command = [sys.executable, "-m", "mmgrec.profiling.kernel_proton", str(out)]
+    # -P: what lies in the folder that somebody works in is not what is to be measured.
+    command = [sys.executable, "-P", "-m", "mmgrec.profiling.kernel_proton", str(out)]
     done = subprocess.run(
         command, input=json.dumps(cases), capture_output=True, text=True, check=False
     )

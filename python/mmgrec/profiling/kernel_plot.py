@@ -49,7 +49,7 @@ def plot_rooflines(report: dict[str, Any], path: Path) -> None:
         ncols=3,
         fontsize=9,
     )
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, format="png", dpi=120)
     plt.close(figure)
 
 

@@ -62,7 +62,7 @@ def plot_profile(report: dict[str, Any], path: Path) -> None:
         axes.set_title(f"{title}: {profile['seconds'] * 1e3:.3g} ms a call", loc="left")
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, format="png", dpi=130)
     plt.close(figure)
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mmgrec.profiling.bench_schema import Report, Row
 from mmgrec.profiling.report_labels import BENCHES, by_bench, case_parts, three_digits, varying
@@ -19,7 +18,7 @@ Cases = dict[str, list[Row]]
 """Label of a case to its rows, one per number of threads."""
 
 
-def plot_ratios(report: Report, path: Path) -> bool:
+def plot_ratios(report: Report, file: BinaryIO) -> bool:
     """Draw one bar per case and number of threads, in groups per bench; logarithmic.
 
     Bars are of the first of our methods of each case. False where no row has a ratio.
@@ -48,7 +47,7 @@ def plot_ratios(report: Report, path: Path) -> bool:
     _legend(
         figure, {row["threads"] for cases in groups.values() for c in cases.values() for row in c}
     )
-    figure.savefig(path, dpi=200)
+    figure.savefig(file, format="png", dpi=200)
     plt.close(figure)
     return True
 

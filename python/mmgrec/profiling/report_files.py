@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from mmgrec.profiling.bench_schema import Report
 from mmgrec.profiling.growth_plot import plot_growth
 from mmgrec.profiling.ratio_plot import plot_ratios
 from mmgrec.profiling.report_markdown import markdown
 from mmgrec.profiling.roofline_plot import plot_roofline
+from mmgrec_engine.artifact import write_file
+from mmgrec_engine.writers import write_bytes
 
 JSON, MARKDOWN = "report.json", "report.md"
-PICTURES: dict[str, Callable[[Report, Path], bool]] = {
+Draw = Callable[[Report, BinaryIO], bool]
+PICTURES: dict[str, Draw] = {
     "roofline.png": plot_roofline,
     "ratios.png": plot_ratios,
     "growth.png": plot_growth,
@@ -26,32 +29,22 @@ PICTURES: dict[str, Callable[[Report, Path], bool]] = {
 def write_report(report: Report, folder: Path) -> None:
     """Write the JSON."""
     text = json.dumps(report, indent=1) + "\n"
-    write_file(folder / JSON, lambda path: path.write_text(text, encoding="utf-8"))
+    write_file(folder / JSON, write_bytes(text.encode()))
 
 
 def write_results(report: Report, folder: Path) -> None:
     """Write everything; a picture of an earlier report that this one has no rows for goes."""
     write_report(report, folder)
-    drawn = [name for name, draw in PICTURES.items() if _draw(report, draw, folder / name)]
-    text = markdown(report, drawn)
-    write_file(folder / MARKDOWN, lambda path: path.write_text(text, encoding="utf-8"))
+    drawn = [name for name, draw in PICTURES.items() if write_picture(report, draw, folder / name)]
+    write_file(folder / MARKDOWN, write_bytes(markdown(report, drawn).encode()))
 
 
-def _draw(report: Report, draw: Callable[[Report, Path], bool], path: Path) -> bool:
-    drawn = write_file(path, lambda partial: draw(report, partial))
-    return bool(drawn)
-
-
-def write_file(path: Path, write: Callable[[Path], object]) -> object:
-    """Have a file written beside its place and move it there whole; return what was returned.
-
-    Where nothing was written, an older file is removed.
-    """
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".partial-") as folder:
-        partial = Path(folder) / path.name
-        result = write(partial)
-        if partial.exists():
-            os.replace(partial, path)
-        else:
-            path.unlink(missing_ok=True)
-    return result
+def write_picture(report: Report, draw: Draw, path: Path) -> bool:
+    """Draw a picture, or remove an older one where the report has nothing for it."""
+    picture = io.BytesIO()
+    drawn = draw(report, picture)
+    if drawn:
+        write_file(path, write_bytes(picture.getvalue()))
+    else:
+        path.unlink(missing_ok=True)
+    return drawn

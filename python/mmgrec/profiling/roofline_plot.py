@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -26,7 +25,7 @@ STYLES = {
 FAINT = "#8a8a8a"
 
 
-def plot_roofline(report: Report, path: Path) -> bool:
+def plot_roofline(report: Report, file: BinaryIO) -> bool:
     """Draw a panel for the processor and one for the GPU, where they have points.
 
     ::
@@ -55,7 +54,7 @@ def plot_roofline(report: Report, path: Path) -> bool:
     figure, axes = plt.subplots(len(panels), figsize=size, layout="constrained", squeeze=False)
     for place, (title, roof, points) in zip(axes[:, 0], panels, strict=True):
         _panel(place, title, roof, points)
-    figure.savefig(path, dpi=200)
+    figure.savefig(file, format="png", dpi=200)
     plt.close(figure)
     return True
 

@@ -1,20 +1,24 @@
-"""A few seconds of self-test: the folder format, the trie, and every kernel against reference."""
+"""A few seconds of self-test: the folder format, the trie, and every op that has a kernel here."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mmgrec_engine.artifact import open_folder, write_folder
 from mmgrec_engine.catalog.trie import Trie
 from mmgrec_engine.ops.backends import choose
+from mmgrec_engine.ops.beam_self_attention import beam_self_attention
 from mmgrec_engine.ops.constrained_topk import Beams, BeamStep, constrained_topk
 from mmgrec_engine.ops.cross_attention_beams import cross_attention_beams
+from mmgrec_engine.ops.feed_forward_norm import feed_forward_norm
+from mmgrec_engine.ops.linear_norm import linear_norm
 from mmgrec_engine.ops.relation_attention import relation_attention
 from mmgrec_engine.ops.rq_assign import rq_assign
 from mmgrec_engine.writers import read_arrays, write_arrays
@@ -33,6 +37,9 @@ def self_test() -> dict[str, str]:
                 ("constrained_topk", _step),
                 ("relation_attention", _attention),
                 ("cross_attention_beams", _beams_attention),
+                ("beam_self_attention", _prefix_attention),
+                ("linear_norm", _linear_norm),
+                ("feed_forward_norm", _feed_forward_norm),
                 ("rq_assign", _assign),
             )
             for backend, device in _backends_of(op)
@@ -95,24 +102,51 @@ def _step(backend: str, device: str) -> None:
         raise AssertionError(f"{backend} and reference scores differ")
 
 
+def _agree(op: Callable[..., Tensor], inputs: Sequence[Tensor], backend: str, device: str) -> None:
+    """Raise where an op on the device is not the reference on the processor."""
+    found = op(*(x.to(device) for x in inputs), backend=backend).cpu()
+    expected = op(*inputs, backend="reference")
+    if not torch.allclose(found, expected, atol=TOLERANCE):
+        raise AssertionError(f"they differ by up to {float((found - expected).abs().max()):.1e}")
+
+
 def _attention(backend: str, device: str) -> None:
     torch.manual_seed(0)
     heads = [torch.randn(4, 3, 33, 16) for _ in range(3)]
     shared = [torch.randn(4, 33, 16) for _ in range(3)]
     inputs = [*heads, *shared, torch.randn(4, 3), torch.tensor([0, 1, 20, 33])]
-    found = relation_attention(*(x.to(device) for x in inputs), backend=backend)
-    if not torch.allclose(found.cpu(), relation_attention(*inputs), atol=TOLERANCE):
-        raise AssertionError(f"{backend} and reference attention differ")
+    _agree(relation_attention, inputs, backend, device)
 
 
 def _beams_attention(backend: str, device: str) -> None:
     torch.manual_seed(0)
     q, k, v = torch.randn(4, 3, 50, 16), torch.randn(4, 3, 33, 16), torch.randn(4, 3, 33, 16)
-    lengths = torch.tensor([0, 1, 20, 33])
-    there = (x.to(device) for x in (q, k, v, lengths))
-    found = cross_attention_beams(*there, backend=backend)
-    if not torch.allclose(found.cpu(), cross_attention_beams(q, k, v, lengths), atol=TOLERANCE):
-        raise AssertionError(f"{backend} and reference attention of beams differ")
+    _agree(cross_attention_beams, [q, k, v, torch.tensor([0, 1, 20, 33])], backend, device)
+
+
+def _prefix_attention(backend: str, device: str) -> None:
+    torch.manual_seed(0)
+    positions, users, beams = 4, 2, 5
+    numbers = torch.randn(positions, users, beams, 3, 3, 16)
+    parents = torch.randint(beams, (positions, users, beams), dtype=torch.int32)
+    inputs = [numbers[-1].contiguous(), numbers[:, :, :, 1:].contiguous(), parents]
+    _agree(partial(beam_self_attention, position=positions - 1), inputs, backend, device)
+
+
+def _linear_norm(backend: str, device: str) -> None:
+    torch.manual_seed(0)
+    shapes = ((50, 32), (50, 64), (64, 32), (64,), (64,))
+    _agree(linear_norm, [torch.randn(shape) for shape in shapes], backend, device)
+
+
+def _feed_forward_norm(backend: str, device: str) -> None:
+    def op(x: Tensor, *rest: Tensor, backend: str) -> Tensor:
+        w_1, b_1, w_2, b_2, gain, shift = rest
+        return feed_forward_norm(x, (w_1, b_1), (w_2, b_2), gain, shift, backend=backend)
+
+    torch.manual_seed(0)
+    shapes = ((50, 64), (128, 64), (128,), (64, 128), (64,), (64,), (64,))
+    _agree(op, [torch.randn(shape) for shape in shapes], backend, device)
 
 
 def _assign(backend: str, device: str) -> None:

@@ -7,8 +7,9 @@ import queue
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from mmgrec_engine.errors import ConfigError
 TOKEN_FILE = "token"
 TOKEN = "bench"
 _START_SECONDS = 120.0
+_READY, _ENDED = "a model is in use", "ended: "
 
 
 @dataclass(frozen=True)
@@ -56,24 +58,32 @@ class ServerProcess:
         """Return the processor time that all its processes have taken so far."""
         ticks = 0
         for pid in _family(self.process.pid):
-            # After the name in parentheses, which may hold anything: utime and stime.
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
+            with suppress(OSError):  # it has ended
+                # After the name in parentheses, which may hold anything: utime and stime.
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                ticks += int(fields[11]) + int(fields[12])
         return ticks / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
 def server_process(run: Path, workers: int, *words: str) -> Iterator[ServerProcess]:
-    """Start a server on a free port, hand it out when all workers are ready, and stop it."""
+    """Start a server on a free port, hand it out when all workers are ready, and stop it.
+
+    Raises
+    ------
+    ConfigError
+        It ended before, or took two minutes.
+    """
     token = run.parent / TOKEN_FILE
     token.write_text(TOKEN)
-    command = [sys.executable, "-c", "from mmgrec.cli.main import main; main()", "serve", str(run)]
+    # -P: what lies in the folder that somebody works in is not what is to be measured.
+    command = [sys.executable, "-P", "-m", "mmgrec", "serve", str(run)]
     options = ["--port", "0", "--workers", str(workers), "--token-file", str(token), *words]
     process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
-    lines: queue.Queue[str | None] = queue.Queue()
+    lines: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_read, args=(process, lines), daemon=True).start()
     try:
-        address = _wait(process, lines, workers)
+        address = _wait(lines, workers)
         host, _, port = address.rpartition(":")
         yield ServerProcess(host, int(port), process)
     finally:
@@ -81,21 +91,30 @@ def server_process(run: Path, workers: int, *words: str) -> Iterator[ServerProce
         process.wait()
 
 
-def _read(process: subprocess.Popen[str], lines: queue.Queue[str | None]) -> None:
-    """Pass on what tells of a start; read the other lines, too, or the pipe fills up."""
+def _read(process: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
+    """Pass on what tells of a start, and the last words; read the rest, or the pipe fills up."""
     assert process.stderr is not None
+    last: deque[str] = deque(maxlen=8)
     for line in process.stderr:
-        if "a model is in use" in line or "http://" in line:
+        last.append(line.strip())
+        if _READY in line or "http://" in line:
             lines.put(line)
-    lines.put(None)
+    lines.put(_ENDED + " ".join(last))
 
 
-def _wait(process: subprocess.Popen[str], lines: queue.Queue[str | None], workers: int) -> str:
+def _wait(lines: queue.Queue[str], workers: int) -> str:
     address = ""
     for _ in range(workers + 1):
-        line = lines.get(timeout=_START_SECONDS)
-        if line is None:
-            raise ConfigError("the server did not start", value=f"exit code {process.wait()}")
+        try:
+            line = lines.get(timeout=_START_SECONDS)
+        except queue.Empty:
+            line = f"{_ENDED}nothing for {_START_SECONDS:.0f} s"
+        if line.startswith(_ENDED):
+            raise ConfigError(
+                "the server to be measured did not start",
+                value=line.removeprefix(_ENDED),
+                remedy="see what mmgrec serve RUN says",
+            )
         if "http://" in line:
             address = line.split("http://")[-1].strip()
     return address
@@ -106,5 +125,6 @@ def _family(pid: int) -> list[int]:
     found = [pid]
     for parent in found:
         for thread in Path(f"/proc/{parent}/task").glob("*/children"):
-            found += map(int, thread.read_text().split())
+            with suppress(OSError):  # it has ended
+                found += map(int, thread.read_text().split())
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from importlib.resources import files
@@ -15,6 +14,8 @@ from jinja2 import Environment, StrictUndefined
 from mmgrec.reports import plots
 from mmgrec.reports.figures import METRICS
 from mmgrec.reports.plots import LABELS
+from mmgrec_engine.artifact import write_file
+from mmgrec_engine.writers import write_bytes
 
 SHOWN_K = (1, 5, 10, 20, 50)
 METHODS = ("mmgrec", "itemknn", "popular")
@@ -71,13 +72,7 @@ def report_page(figures: Mapping[str, Any]) -> str:
 
 def save_page(path: Path, page: str) -> None:
     """Write a page so that there is always a whole one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        staged.write_text(page, encoding="utf-8")
-        staged.replace(path)
-    finally:
-        staged.unlink(missing_ok=True)
+    write_file(path, write_bytes(page.encode()))
 
 
 def _plots(figures: Mapping[str, Any]) -> dict[str, Any]:

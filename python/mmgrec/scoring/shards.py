@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,8 +28,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmgrec.scoring.source import Span
-from mmgrec_engine.artifact import ensure_folder
+from mmgrec_engine.artifact import ensure_folder, write_file
 from mmgrec_engine.errors import ArtifactError, ConfigError
+from mmgrec_engine.writers import write_json
 
 JOB, SUCCESS, LOCK, REJECTS = "_job.json", "_SUCCESS", "_lock", "_rejects"
 ROWS_KEY, DROPPED_KEY = b"mmgrec.rows", b"mmgrec.dropped"
@@ -86,17 +86,19 @@ class OutputFolder:
         ------
         ConfigError
             It holds shards of another job, or Parquet files of something else.
+        ArtifactError
+            What it says of its job cannot be read, or it cannot be written to.
         """
         written = self.path / JOB
         if written.exists():
-            _compare(self.path, json.loads(written.read_text(encoding="utf-8")), job)
+            _compare(self.path, _read_job(written), job)
         elif any(self.path.glob("*.parquet")):
             raise ConfigError(
                 f"{self.path} holds Parquet files that no job of mmgrec has written",
                 remedy="choose another --output",
             )
         else:
-            write_json_file(written, job)
+            write_file(written, write_json(job))
         for folder in (self.path, self.path / REJECTS):
             for leftover in folder.glob(".*.part"):
                 leftover.unlink(missing_ok=True)
@@ -135,7 +137,7 @@ class OutputFolder:
 
     def succeed(self, totals: dict[str, Any]) -> None:
         """Say that all shards are there."""
-        write_json_file(self.path / SUCCESS, totals)
+        write_file(self.path / SUCCESS, write_json(totals))
 
 
 def rows_note(span: Span) -> bytes:
@@ -143,23 +145,18 @@ def rows_note(span: Span) -> bytes:
     return f"{span.begin}-{span.end}".encode()
 
 
-def write_json_file(path: Path, value: dict[str, Any]) -> None:
-    """Write JSON so that readers see all of it or nothing."""
-    partial = path.with_name(f".{path.name}.part")
-    partial.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    move_in(partial, path)
-
-
-def move_in(partial: Path, path: Path) -> None:
-    """Make a finished file durable under its name."""
-    with partial.open("rb+") as stream:
-        os.fsync(stream.fileno())
-    os.replace(partial, path)
-    folder = os.open(path.parent, os.O_RDONLY)
+def _read_job(path: Path) -> dict[str, Any]:
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        job = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(job, dict):
+            raise ValueError(f"it holds no object but {type(job).__name__}")
+    except (OSError, ValueError) as error:
+        raise ArtifactError(
+            f"{path} cannot be read, so nobody knows which job its folder is for",
+            value=error,
+            remedy="start over with --restart, or choose another --output",
+        ) from error
+    return job
 
 
 def _compare(path: Path, there: dict[str, Any], wanted: dict[str, Any]) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmgrec.scoring.scorer import Scored
-from mmgrec.scoring.shards import DROPPED_KEY, ROWS_KEY, OutputFolder, move_in, rows_note
+from mmgrec.scoring.shards import DROPPED_KEY, ROWS_KEY, OutputFolder, rows_note
 from mmgrec.scoring.source import Span
+from mmgrec_engine.artifact import partial_of, put_in_place, write_file
 
 ROWS_PER_GROUP = 1 << 17
 """Results that are kept in memory before they become a row group."""
@@ -30,7 +28,7 @@ class ShardWriter:
         self._rejects: list[pa.Table] = []
         self._waiting: list[pa.Table] = []
         self._dropped = 0
-        self._partial = _partial(folder.shard(span))
+        self._partial = partial_of(folder.shard(span))
         self._file = pq.ParquetWriter(
             self._partial, schema, compression="zstd", use_dictionary=["user", "item"]
         )
@@ -52,25 +50,21 @@ class ShardWriter:
         self._file.close()
         rejects = self._folder.rejects(self._span)
         if self._rejects:
-            rejects.parent.mkdir(exist_ok=True)
-            partial = _partial(rejects)
-            pq.write_table(pa.concat_tables(self._rejects), partial, compression="zstd")
-            move_in(partial, rejects)
+            table = pa.concat_tables(self._rejects)
+            write_file(rejects, lambda path: pq.write_table(table, path, compression="zstd"))
         else:
             rejects.unlink(missing_ok=True)
-        move_in(self._partial, self._folder.shard(self._span))
+        put_in_place(self._partial, self._folder.shard(self._span))
 
     def abandon(self) -> None:
         """Remove what was written so far."""
-        self._file.close()
-        self._partial.unlink(missing_ok=True)
+        try:
+            self._file.close()
+        finally:  # a full disk refuses the footer as well
+            self._partial.unlink(missing_ok=True)
 
     def _flush(self) -> None:
         rows = pa.concat_tables(self._waiting) if self._waiting else None
         if rows:
             self._file.write_table(rows.combine_chunks(), row_group_size=len(rows))
         self._waiting = []
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.part")

@@ -36,8 +36,7 @@ async def put(request: Request, name: str) -> FilterNames:
     asked = parse(NamedFilter, await read_body(request, serving.options.limits))
 
     def change(engine: Engine) -> None:
-        engine.set_filter(name, asked.ids)
-        serving.filters.write(name, asked.ids)
+        serving.filters.set(engine, name, asked.ids)
 
     try:
         await serving.models.edit(change)
@@ -47,7 +46,7 @@ async def put(request: Request, name: str) -> FilterNames:
     return _names(serving)
 
 
-@router.delete("/v1/filters/{name}", responses=problems(401, 403, 404, 503))
+@router.delete("/v1/filters/{name}", responses=problems(401, 403, 404, 409, 503))
 async def remove(request: Request, name: str) -> FilterNames:
     """Forget a set."""
     serving = serving_of(request)
@@ -55,10 +54,9 @@ async def remove(request: Request, name: str) -> FilterNames:
 
     def change(engine: Engine) -> None:
         try:
-            engine.remove_filter(name)
+            serving.filters.remove(engine, name)
         except RequestError as error:
             raise not_found(error) from None
-        serving.filters.remove(name)
 
     await serving.models.edit(change)
     return _names(serving)

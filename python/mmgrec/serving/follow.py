@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from pathlib import Path
@@ -25,47 +26,48 @@ class Follower:
 
         manifest of the artifact: reload (a refused one is not tried again until it changes)
         journal or manifest of the live catalogue, filters: follow
+        whatever goes wrong is logged, and the next look is taken all the same
     """
 
     def __init__(self, options: ServeOptions, models: Models, filters: FilterStore) -> None:
         self._options, self._models, self._filters = options, models, filters
+        self._seen_artifact: tuple[int, ...] | None = None
+        self._seen_edits: tuple[Any, ...] = ()
 
     async def run(self) -> None:
         """Load the first model, then watch until cancelled."""
-        artifact, edits = self._artifact(), self._edits()
+        self._seen_artifact, self._seen_edits = self._artifact(), self._edits()
         if not await self._models.load_first():
             return
         while True:
             await asyncio.sleep(self._options.follow_seconds)
-            now = self._artifact()
-            if now is not None and now != artifact:
-                artifact = now
-                try:
-                    await self._models.reload()
-                except MMGRecError:
-                    continue  # it is logged, and what was in use stays
-                except Exception:
-                    _LOG.exception("a reload failed unexpectedly")
-                    continue
-            changed = self._edits()
-            if changed != edits:
-                edits = changed
-                try:
-                    await self._models.follow()
-                except Exception:
-                    _LOG.exception("edits could not be followed")
+            try:
+                await self._look()
+            except Exception:
+                _LOG.exception("what changed on disk could not be followed")
+
+    async def _look(self) -> None:
+        artifact = self._artifact()
+        if artifact is not None and artifact != self._seen_artifact:
+            self._seen_artifact = artifact
+            with contextlib.suppress(MMGRecError):  # it is logged, and what was in use stays
+                await self._models.reload()
+        edits = self._edits()
+        if edits != self._seen_edits:
+            self._seen_edits = edits
+            await self._models.follow()
 
     def _artifact(self) -> tuple[int, ...] | None:
         return _stamp(self._options.run / MANIFEST)
 
     def _edits(self) -> tuple[Any, ...]:
         folder = self._options.run / CATALOG
-        journals = sorted(folder.glob("edits-*.log"))
-        return (
-            _stamp(folder / MANIFEST),
-            *(_stamp(path) for path in journals),
-            self._filters.stamps(),
-        )
+        try:
+            journals = sorted(folder.glob("edits-*.log"))
+            filters = self._filters.stamps()
+        except OSError as error:
+            return (str(error),)  # another stamp: `FilterStore.apply` tells of it, once
+        return (_stamp(folder / MANIFEST), *map(_stamp, journals), filters)
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:

@@ -9,6 +9,7 @@ items; what follows is 0 or "" with the lowest score there is.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from mmgrec_engine import __version__
 
 router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 JSON_SIZE = "inference-header-content-length"
+_DIGITS = re.compile(r"[0-9]{1,19}")
 _LOWEST = float(np.finfo(np.float32).min)
 _SETTINGS = ("k", "beam_width", "exclude_seen", "where", "exact", "exact_limit", "deadline_ms")
 
@@ -123,11 +125,11 @@ _INFER: dict[str, Any] = {
 async def infer(request: Request, name: str, version: str | None = None) -> Response:
     """Recommend, from tensors to tensors."""
     serving = serving_of(request)
-    model = _model(serving, name, version)
+    _model(serving, name, version)
     asked, inputs = _read(request, await read_body(request, serving.options.limits))
     answer = await ask(serving, request, _as_request(asked, inputs))
     outputs = _outputs(_id_type(answer.model), answer.users)
-    head = {"model_name": serving.options.model_name, "model_version": model.version}
+    head = {"model_name": serving.options.model_name, "model_version": answer.model.version}
     if asked.id is not None:
         head["id"] = asked.id
     return _respond(head, asked, outputs)
@@ -149,7 +151,7 @@ def _id_type(model: Served) -> str:
 def _read(request: Request, body: bytes) -> tuple[InferRequest, dict[str, NDArray[Any]]]:
     """Take JSON and the tensors' bytes behind it apart."""
     size = request.headers.get(JSON_SIZE, str(len(body)))
-    if not size.isdigit() or int(size) > len(body):
+    if not _DIGITS.fullmatch(size) or int(size) > len(body):
         raise Problem(400, f"{JSON_SIZE} is wrong", value=size, allowed=f"0 to {len(body)}")
     asked, rest = parse(InferRequest, body[: int(size)]), body[int(size) :]
     inputs = {}
@@ -192,8 +194,9 @@ def _histories(items: NDArray[Any], lengths: NDArray[Any] | None) -> list[list[A
     if lengths is None:
         return rows
     counts = lengths.ravel().tolist()
-    if len(counts) != len(rows) or any(not 0 <= count <= items.shape[-1] for count in counts):
-        raise Problem(400, "history_length is wrong", allowed="[B] of 0 to L")
+    whole = lengths.dtype.kind in "iu" and len(counts) == len(rows)
+    if not whole or any(not 0 <= count <= items.shape[-1] for count in counts):
+        raise Problem(400, "history_length is wrong", allowed="[B] integers of 0 to L")
     return [row[:count] for row, count in zip(rows, counts, strict=True)]
 
 

@@ -54,7 +54,7 @@ class Metrics:
         self.batch_users = Histogram(
             "mmgrec_batch_users", "Users of a batch.", ["lane"], buckets=USERS, registry=registry
         )
-        self.users = counter("recommended_users", "Users that got an answer from the model.")
+        self.users = counter("recommended_users", "Users that were answered.")
         self.rejected = counter("rejected_requests", "Full queue or missed deadline.", "reason")
         self.queued_users = gauge("queued_users", "Users that wait.", "livesum", "lane")
         self.edits = counter("edited_items", "Items inserted, replaced or deleted.", "kind")

@@ -33,7 +33,8 @@ class ServeOptions:
     ``queued_users``: beyond them 429. ``deadline_ms``: of requests that name none. ``token``: None
     switches edits and reloads off. ``follow_seconds``: between two looks at the artifact, edits
     and filters on disk. ``page``: the page at /, which shows users' histories to whoever asks.
-    ``posters``: a folder of images ``ITEM.jpg`` (or png, webp) for it.
+    ``posters``: a folder of images ``ITEM.jpg`` (or png, webp) for it. ``filters``: the folder of
+    the named filters, by default in the folder that ``run`` leads to when a worker starts.
     """
 
     run: Path
@@ -54,6 +55,7 @@ class ServeOptions:
     access_log: bool = True
     page: bool = True
     posters: Path | None = None
+    filters: Path | None = None
     limits: Limits = field(default_factory=Limits)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Hashable, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -138,8 +139,9 @@ async def poster(request: Request, item: str) -> Response:
     name = str(known)
     for suffix, media in POSTERS.items():
         path = folder / f"{name}{suffix}"
-        # An id is somebody's data: it names a file in the folder, never one elsewhere.
-        if path.name == f"{name}{suffix}" and "\0" not in name and path.is_file():
+        # An id is somebody's data: it names a file in the folder, never one elsewhere; os.path
+        # says no to names that no file can have.
+        if path.name == f"{name}{suffix}" and os.path.isfile(path):
             headers = {"cache-control": "max-age=3600", "x-content-type-options": "nosniff"}
             return FileResponse(path, media_type=media, headers=headers)
     raise Problem(404, "this item has no poster", value=repr(known))

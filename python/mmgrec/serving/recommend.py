@@ -93,7 +93,8 @@ def _who(model: Served, asked: RecommendRequest) -> Asked:
 def _json(answer: Answer, columns: list[str]) -> bytes:
     model = answer.model
     results = [_result(model, user, columns) for user in answer.users]
-    return pydantic_core.to_json({"model": model.version, "results": results})
+    answered = {"model": model.version, "results": results}
+    return pydantic_core.to_json(answered, inf_nan_mode="null")  # what columns may hold
 
 
 def _result(model: Served, user: UserItems, columns: list[str]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from starlette.requests import Request
 
@@ -40,7 +41,7 @@ class Serving:
 
     def __init__(self, options: ServeOptions, worker: Worker, metrics: Metrics) -> None:
         self.options, self.worker, self.metrics = options, worker, metrics
-        self.filters = FilterStore(options.run.resolve() / "filters")
+        self.filters = FilterStore(options.filters or filters_of(options.run))
         self.models = Models(options, metrics, self.filters)
         self.draining = False
         self.walking = asyncio.Semaphore(1)  # walks of the page, one at a time
@@ -111,6 +112,11 @@ class Serving:
         if asked_ms is None:
             return self.options.deadline_ms / 1e3
         return min(asked_ms, self.options.limits.deadline_ms) / 1e3
+
+
+def filters_of(run: Path) -> Path:
+    """Return the folder of a run's named filters, links resolved."""
+    return run.resolve() / "filters"
 
 
 def serving_of(request: Request) -> Serving:

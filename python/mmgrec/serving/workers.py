@@ -17,6 +17,7 @@ from pathlib import Path
 
 from mmgrec.serving.options import ServeOptions, Worker
 from mmgrec.serving.server import FAILED_TO_LOAD, serve
+from mmgrec.serving.serving import filters_of
 from mmgrec_engine.errors import ConfigError
 from mmgrec_engine.settings import num_threads
 
@@ -27,7 +28,12 @@ _PAUSE = 1.0
 
 def run_server(options: ServeOptions, listener: socket.socket) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code."""
-    options = replace(options, threads=options.threads or max(1, num_threads() // options.workers))
+    options = replace(
+        options,
+        threads=options.threads or max(1, num_threads() // options.workers),
+        # A worker that is started again has the filters of the others, wherever a link leads then.
+        filters=options.filters or filters_of(options.run),
+    )
     if options.workers == 1:
         return serve(options, Worker(), [listener], None)
     with tempfile.TemporaryDirectory(prefix="mmgrec-serve-") as folder:
@@ -61,6 +67,8 @@ class _Workers:
 
         worker 0 has a second socket, on which the others hand it the edits that they get
         figures of all workers are in one folder (prometheus_client's multiprocess mode)
+        a model that cannot be loaded ends the server at its start; later, when a worker had to be
+            replaced and what lies on disk by then is refused, the others go on with what they have
     """
 
     def __init__(self, options: ServeOptions, listener: socket.socket, folder: Path) -> None:
@@ -74,6 +82,7 @@ class _Workers:
             each.listen(2048)
         self._context = multiprocessing.get_context("spawn")
         self._processes: dict[int, multiprocessing.process.BaseProcess] = {}
+        self._replaced: set[int] = set()
         self._stopping = False
 
     def run(self) -> int:
@@ -104,12 +113,17 @@ class _Workers:
             if process.is_alive() or self._stopping:
                 continue
             self._forget_figures(process.pid)
-            if process.exitcode == FAILED_TO_LOAD:
+            if process.exitcode == FAILED_TO_LOAD and not self._others_go_on(number):
                 self._stopping = True
                 return FAILED_TO_LOAD
             time.sleep(_PAUSE)
+            self._replaced.add(number)
             self._start(number)
         return 0
+
+    def _others_go_on(self, number: int) -> bool:
+        others = (process for n, process in self._processes.items() if n != number)
+        return number in self._replaced and any(process.is_alive() for process in others)
 
     def _forget_figures(self, pid: int | None) -> None:
         """Drop what a dead worker's gauges say; its counters stay in the sums."""

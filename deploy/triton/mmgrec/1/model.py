@@ -15,7 +15,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from mmgrec_engine.engine import Engine
-from mmgrec_engine.errors import MMGRecError
+from mmgrec_engine.errors import MMGRecError, RequestError
 
 K = 10
 LOWEST = np.finfo(np.float32).min
@@ -65,7 +65,7 @@ class TritonPythonModel:
         wanted = [K] * len(histories) if tensor is None else tensor.as_numpy().reshape(-1).tolist()
         found = []
         for row, k in zip(histories, wanted, strict=True):
-            history = [self.engine.item_ids.parse(name.decode()) for name in row if name]
+            history = [self.engine.item_ids.parse(_text(name)) for name in row if name]
             self.engine.item_ids.rows(history, "HISTORY")
             found.append(_User(number, k, history))
         return found
@@ -84,6 +84,13 @@ class TritonPythonModel:
             user.items = [item for item in found.items[row] if item is not None]
             user.scores = found.scores[row, : len(user.items)].tolist()
             user.certified = bool(found.certified[row])
+
+
+def _text(name: bytes) -> str:
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        raise RequestError("an item id is not UTF-8", value=repr(name)) from None
 
 
 def _response(users: list[_User]) -> Any:  # noqa: ANN401 - a class of Triton's
