@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,9 @@ def test_items_table_orders_the_catalogue_and_gives_texts(tmp_path: Path) -> Non
     assert texts.present.tolist() == [True, True, False]
     with pytest.raises(DataError, match="genre"):
         add_features(made, ["genre"], "tfidf", None)
+    listed = made.items.with_columns(genres=pl.Series([["a", "b"], [], None]))
+    with pytest.raises(DataError, match="cannot be read as text"):
+        add_features(replace(made, items=listed), ["title", "genres"], "tfidf", None)
 
 
 def test_duplicates(tmp_path: Path) -> None:
@@ -200,3 +204,59 @@ def test_two_sources_of_one_modality(tmp_path: Path) -> None:
     made = bring(csv(tmp_path, ROWS), items=items, modalities={"text": matrix})  # type: ignore[arg-type]
     with pytest.raises(DataError, match="two sources for the modality 'text'"):
         add_features(made, ["title"], "tfidf", None)
+
+
+def test_a_byte_order_mark_changes_no_id(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("item,user\n007,1\n007,2\n", encoding="utf-8-sig")
+    assert bring(path).items["item"].to_list() == ["007"]
+
+
+def test_what_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    for text in ("user,item,näme\na,x,1\n", "user,item,name\na,x,ä\n"):
+        (tmp_path / "t.csv").write_bytes(text.encode("latin-1"))
+        with pytest.raises(DataError, match=r"t\.csv cannot be read[\s\S]*UTF-8"):
+            bring(tmp_path / "t.csv")
+
+
+def test_ids_that_no_signed_integer_holds_are_named(tmp_path: Path) -> None:
+    rows = pl.DataFrame({"user": [1, 2], "item": [3, 2**63]}, schema_overrides={"item": pl.UInt64})
+    rows.write_parquet(tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"'item' holds ids that are too large\s+got:\s+9223372"):
+        bring(tmp_path / "t.parquet")
+
+
+def test_nan_is_no_rating_and_no_time(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    nan = float("nan")
+    rows = {"user": ["a", "a"], "item": ["x", "y"], "rating": [1.0, nan], "timestamp": [nan, 1.0]}
+    pl.DataFrame(rows).write_parquet(path)
+    with pytest.raises(DataError, match="1 rows have no rating"):
+        bring(path, min_rating=0)
+    with pytest.raises(DataError, match="1 interactions have no timestamp"):
+        bring(path, split="leave-last-out")
+
+
+@pytest.mark.parametrize(
+    ("lists", "message"),
+    [
+        ([[1.0, 2.0], None], "1 items have no list"),
+        ([[1.0, 2.0], [1.0]], r"differ in length\s+got:\s+\[1, 2\]"),
+        ([["a"], ["b"]], "no features"),
+        ([[1.0, None], [1.0, 2.0]], "row 0"),
+    ],
+)
+def test_lists_that_make_no_matrix_are_named(
+    lists: list[list[object]], message: str, tmp_path: Path
+) -> None:
+    pl.DataFrame({"item": ["x", "007"], "f": lists}).write_parquet(tmp_path / "f.parquet")
+    with pytest.raises(DataError, match=message):
+        bring(csv(tmp_path, ROWS), modalities={"f": tmp_path / "f.parquet"})  # type: ignore[arg-type]
+
+
+def test_tables_without_an_item_column_are_told_how_to_name_it(tmp_path: Path) -> None:
+    table = csv(tmp_path, ROWS)  # type: ignore[arg-type]
+    pl.DataFrame({"asin": ["x"], "a": [1.0]}).write_parquet(tmp_path / "f.parquet")
+    for given in ({"items": tmp_path / "f.parquet"}, {"modalities": {"f": tmp_path / "f.parquet"}}):
+        with pytest.raises(DataError, match="rename the column with the items' ids to item"):
+            bring(table, **given)

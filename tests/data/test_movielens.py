@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import urllib.request
 import zipfile
 from pathlib import Path
 
@@ -76,3 +78,14 @@ def test_download_with_a_wrong_checksum_is_not_kept(tmp_path: Path) -> None:
 def test_genres_are_named_in_the_publishers_order() -> None:
     assert len(movielens.GENRES) == 19
     assert pl.Series(movielens.GENRES[1:]).is_sorted()
+
+
+def test_a_download_that_breaks_off_is_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise http.client.IncompleteRead(b"PK")
+
+    monkeypatch.setattr(urllib.request, "urlopen", broken)
+    assert "2 bytes read" in str(movielens._fetch_from_publisher(tmp_path / "ml-100k.zip"))
+    assert list(tmp_path.iterdir()) == []

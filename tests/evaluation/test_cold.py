@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -88,3 +90,20 @@ def test_content_knn_scores_are_mean_cosines_to_the_nearest_items(nearest: int) 
     for item in range(dataset.num_items):
         similar = sorted((similarity(item, j) for j in knn.history.of(user)), reverse=True)
         assert scores[item] == pytest.approx(np.mean(similar[:nearest]), abs=1e-5)
+
+
+def test_a_modality_that_nobody_has_does_not_count() -> None:
+    dataset = make_dataset()
+    users = np.arange(dataset.num_users)
+    alone = ContentKnn(dataset).fit(ContentKnnSettings(nearest=3), 0).rank(users, 20)
+    width, nobody = (dataset.num_items, 3), np.zeros(dataset.num_items, bool)
+    dataset.modalities["audio"] = Modality(np.zeros(width, np.float32), nobody)
+    beside = ContentKnn(dataset).fit(ContentKnnSettings(nearest=3), 0).rank(users, 20)
+    assert beside.tolist() == alone.tolist()
+
+
+def test_somebody_has_to_be_asked() -> None:
+    dataset = make_dataset()
+    single = dataset.interactions.unique("user_row", keep="first", maintain_order=True)
+    with pytest.raises(DataError, match="nobody who has interactions with held-out items"):
+        hold_out_items(replace(dataset, interactions=single), 0.5, 0)

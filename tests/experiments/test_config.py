@@ -58,6 +58,8 @@ def test_overrides_change_what_they_name_only(tmp_path: Path) -> None:
     [
         (("[3, 1, 2]", "[1, 2]"), "seeds.*at least 3"),
         (("[3, 1, 2]", "[1, 2, 2]"), "twice"),
+        (("[3, 1, 2]", "[1, 2, -3]"), "seeds.2.*greater than or equal to 0"),
+        (('"generative", "dense"', '"dense", "dense"'), "ours.0.rows.*twice"),
         (('"ease"]', '"svd"]'), "baselines.1.*'itemknn'"),
         (('data = "data/toy"', ""), "field data"),
         (('data = "data/toy"', 'data = "x"\nbeams = 3'), "field beams"),

@@ -14,7 +14,7 @@ from tests_shared import make_dataset
 
 
 class Lists:
-    """An engine that finds the same three items for everybody, the last one twice missing."""
+    """An engine that finds the same three items for everybody, and no fourth one."""
 
     def lists(self, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         top = np.tile(np.array([2, 0, 1, -1]), (len(rows), 1))
@@ -45,7 +45,7 @@ def test_no_more_than_asked_for() -> None:
 
 
 class Oracle:
-    """An engine whose lists are the validation items, or the training items by mistake."""
+    """An engine that puts a validation item before item 0."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.relevant = dataset.histories(Split.VALID)

@@ -37,3 +37,12 @@ def test_errors_name_preset_and_field() -> None:
     broken["recommender"] = {"head": 1}
     with pytest.raises(ConfigError, match=r"recommender\.head"):
         load_config(json.dumps(broken))
+
+
+def test_training_of_a_quantiser_may_not_end_before_its_codebooks_are_made() -> None:
+    changed = json.loads(preset("reference").model_dump_json())
+    changed["quantizer_training"]["loop"]["epochs"] = 20
+    with pytest.raises(ConfigError, match=r"epochs 20 ends .*warmup_epochs 20$"):
+        load_config(json.dumps(changed))
+    changed["quantizer"]["method"] = "rqkmeans"  # has no epochs
+    load_config(json.dumps(changed))

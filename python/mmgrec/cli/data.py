@@ -10,6 +10,7 @@ import typer
 
 from mmgrec.cli.output import HUMAN, print_json, print_table
 from mmgrec.cli.runs import named_files
+from mmgrec_engine.artifact import ensure_folder
 from mmgrec_engine.errors import ConfigError
 
 data_app = typer.Typer(help="Obtain, import and describe data sets.", no_args_is_help=True)
@@ -27,7 +28,7 @@ SplitOption = Annotated[
     str | None,
     typer.Option(help="given, random (8:1:1 per user) or leave-last-out (by time)."),
 ]
-Seed = Annotated[int, typer.Option(help="Of the random split.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the random split.")]
 TextMethod = Annotated[str, typer.Option(help="auto, minilm (extra 'text') or tfidf.")]
 
 
@@ -104,6 +105,7 @@ def import_(
         items=items,
         options=options,
     )
+    ensure_folder(out)  # rather now than when all is embedded
     columns = [column.strip() for column in text.split(",")] if text else []
     dataset = add_features(dataset, columns, text_method, images)
     dataset.save(out, {"source": table.name, "split": split, "seed": seed})

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mmgrec.cli.output import HUMAN, print_json, print_table
+from mmgrec.cli.output import HUMAN, print_json, print_table, say
 from mmgrec.cli.runs import DeviceOption, JsonOption, choose_device, set_threads
 
 
@@ -36,4 +36,4 @@ def experiment(
         return
     for table in result_tables(results):
         print_table(table)
-    HUMAN.print(f"Also in {folder}/results.md and {folder}/results.json")
+    say(f"Also in {folder}/results.md and {folder}/results.json")

@@ -24,6 +24,9 @@ from mmgrec.cli.train import train
 from mmgrec_engine import __version__
 from mmgrec_engine.errors import MMGRecError
 
+INTERRUPTED = 130
+"""What typer makes of Ctrl-C: the exit code of a shell for SIGINT."""
+
 app = typer.Typer(
     name="mmgrec",
     help="Generative multimodal recommendation: data to Rec-IDs to a model to recommended items.",
@@ -74,6 +77,7 @@ def main() -> None:
         HUMAN.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
         HUMAN.print("  to do:   check that the disk has space and the folder can be written to")
         sys.exit(2)
-    except KeyboardInterrupt:
-        HUMAN.print("interrupted; finished steps are kept, run the command again to go on")
-        sys.exit(130)
+    except SystemExit as done:
+        if done.code == INTERRUPTED:
+            HUMAN.print("interrupted; finished steps are kept, run the command again to go on")
+        raise

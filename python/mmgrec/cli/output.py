@@ -13,6 +13,11 @@ HUMAN = Console(stderr=True)
 """Progress, tables and messages while a command works."""
 
 
+def say(text: str) -> None:
+    """Print a line on standard error as it is: names in it are no markup, paths stay whole."""
+    HUMAN.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def print_json(value: Any) -> None:  # noqa: ANN401 - anything JSON can hold
     """Print one JSON value on standard output."""
     json.dump(value, sys.stdout, indent=2)

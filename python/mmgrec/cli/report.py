@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from mmgrec.cli.evaluate import SPLITS
-from mmgrec.cli.output import HUMAN, print_json
+from mmgrec.cli.output import HUMAN, print_json, say
 from mmgrec.cli.runs import JsonOption, RunArgument, set_threads
+from mmgrec_engine.artifact import ensure_folder
 from mmgrec_engine.errors import ConfigError
 
 
@@ -30,6 +31,9 @@ def report(
     """Write a page with tables and plots: quality, training, codes, rare items, modalities."""
     if split not in SPLITS:
         raise ConfigError("unknown split", value=split, allowed=", ".join(SPLITS))
+    path = out or run / "report.html"
+    if not json and (out is not None or run.is_dir()):
+        ensure_folder(path.parent)  # rather now than when all is measured
     set_threads()
     from mmgrec.data.dataset import Split
     from mmgrec.reports.figures import Wish, report_figures
@@ -41,6 +45,5 @@ def report(
         return
     from mmgrec.reports.page import report_page, save_page
 
-    path = out or run / "report.html"
     save_page(path, report_page(figures))
-    HUMAN.print(f"The report is in {path}")
+    say(f"The report is in {path}")

@@ -1,4 +1,4 @@
-"""Options and set-up that `tokenize` and `train` share."""
+"""Options and set-up that commands on runs share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PresetOption = Annotated[str, typer.Option(help="default or reference (the paper
 ConfigOption = Annotated[
     Path | None, typer.Option(help="JSON with a whole training configuration, instead of a preset.")
 ]
-SeedOption = Annotated[int, typer.Option(help="Of everything random.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Of everything random.")]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, or auto: the GPU where there is one.")]
 RestartOption = Annotated[
     bool, typer.Option("--restart", help="Forget what an earlier run in this folder has done.")
@@ -56,8 +56,8 @@ def prepare_run(
     if config is not None:
         try:
             text = config.read_text(encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"cannot read {config}", value=error) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"cannot read {config}", value=error, allowed="JSON") from None
         settings, preset_name = load_config(text), str(config)
     else:
         settings = preset(preset_name)

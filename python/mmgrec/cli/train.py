@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmgrec.cli.output import HUMAN
+from mmgrec.cli.output import say
 from mmgrec.cli.runs import (
     ConfigOption,
     DataArgument,
@@ -39,4 +39,4 @@ def train(
 
         train_run(run, report)
         if processes.first:
-            HUMAN.print(f"The model is in {out}. Next: mmgrec evaluate {out}")
+            say(f"The model is in {out}. Next: mmgrec evaluate {out}")

@@ -84,7 +84,7 @@ class Dataset:
             digest.update(table.write_csv().encode())
         for name, modality in sorted(self.modalities.items()):
             digest.update(name.encode())
-            digest.update(np.ascontiguousarray(modality.values).tobytes())
+            digest.update(np.ascontiguousarray(modality.values).data)
 
     def without(self, split: Split) -> Dataset:
         """Return the data set without the interactions of a split; users and items stay."""
@@ -164,6 +164,7 @@ def check_features(name: str, values: NDArray[Any], num_items: int | None = None
         raise DataError(
             f"{name}: {len(bad)} rows hold NaN or infinity",
             value=f"first: row {bad[0]}",
-            allowed="finite numbers; an all-zero row marks an item that lacks the modality",
-            remedy="fix the rows, or set them to zero if these items have no such feature",
+            allowed="finite numbers; items that lack the modality are rows of zeros in a .npy, and "
+            "no rows in a Parquet file",
+            remedy="fix the rows, or zero them or leave them out if these items have no features",
         )

@@ -43,7 +43,9 @@ def describe(dataset: Dataset) -> dict[str, Any]:
 
 def describe_table(figures: dict[str, Any]) -> Table:
     """Lay the figures out for people."""
-    table = Table(title=f"Data set {figures['dataset']}", show_header=False, title_justify="left")
+    table = Table(
+        title=f"Data set {escape(figures['dataset'])}", show_header=False, title_justify="left"
+    )
     table.add_column(style="bold")
     table.add_column()
     for name in ("users", "items", "interactions"):

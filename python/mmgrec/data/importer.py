@@ -15,7 +15,7 @@ from mmgrec.data.features.image import image_features
 from mmgrec.data.features.text import text_features
 from mmgrec.data.modalities import read_matrix, read_modality, repeated_item
 from mmgrec.data.splits import assign_split
-from mmgrec.data.tables import read_table, require_columns
+from mmgrec.data.tables import ITEM_REMEDY, read_table, require_columns
 from mmgrec_engine.errors import DataError
 
 COLUMNS = ("user", "item", "timestamp", "rating", "split")
@@ -91,6 +91,7 @@ def read_interactions(path: Path, options: ImportOptions) -> pl.DataFrame:
     require_columns(table, (source["user"], source["item"]), path)
     present = {ours: theirs for ours, theirs in source.items() if theirs in table.columns}
     table = table.select(pl.col(theirs).alias(ours) for ours, theirs in present.items())
+    table = table.with_columns(pl.selectors.float().fill_nan(None))  # no rating, no timestamp
     return table if options.min_rating is None else _well_rated(table, path, options.min_rating)
 
 
@@ -207,7 +208,7 @@ def read_items(path: Path) -> pl.DataFrame:
     table = read_table(path, ("item", "item_id"))
     if "item" not in table.columns and "item_id" in table.columns:
         table = table.rename({"item_id": "item"})
-    require_columns(table, ("item",), path)
+    require_columns(table, ("item",), path, ITEM_REMEDY)
     repeated = table["item"].is_duplicated()
     if repeated.any():
         raise repeated_item(path, table["item"].filter(repeated)[0])
@@ -235,7 +236,15 @@ def add_features(
                 remedy="give --items with these columns",
             )
         joined = pl.concat_str(pl.col(text_columns), separator=". ", ignore_nulls=True)
-        texts = dataset.items.select(joined).to_series().to_list()
+        try:
+            texts = dataset.items.select(joined).to_series().to_list()
+        except pl.exceptions.PolarsError as error:
+            raise DataError(
+                "--text names columns that cannot be read as text",
+                value=str(error).splitlines()[0],
+                allowed="strings and numbers",
+                remedy="store lists and the like as strings, such as 'Comedy Drama'",
+            ) from error
         modalities["text"] = text_features(texts, text_method)
     if images is not None:
         modalities["image"] = image_features(images, dataset.items["item"].to_list())

@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mmgrec.data.dataset import Modality, check_features
-from mmgrec.data.tables import read_table, require_columns
+from mmgrec.data.tables import ITEM_REMEDY, read_table, require_columns
 from mmgrec_engine.errors import DataError
 
 
@@ -65,7 +65,7 @@ def read_modality(path: Path, items: pl.Series) -> Modality:
             remedy="save the features in one of these formats",
         )
     table = read_table(path, ("item",))
-    require_columns(table, ("item",), path)
+    require_columns(table, ("item",), path, ITEM_REMEDY)
     return _align(path, table, items)
 
 
@@ -104,21 +104,35 @@ def _align(path: Path, table: pl.DataFrame, items: pl.Series) -> Modality:
 
 
 def _matrix(path: Path, columns: pl.DataFrame) -> NDArray[np.float32]:
-    lists = [c for c in columns if isinstance(c.dtype, pl.List | pl.Array)]
-    if len(lists) == 1 and len(columns.columns) == 1:
-        widths = lists[0].list.len() if isinstance(lists[0].dtype, pl.List) else None
-        if widths is not None and widths.n_unique() != 1:
-            raise DataError(
-                f"{path}: feature lists differ in length",
-                value=sorted(set(widths)),
-                remedy="give every item a list of the same length",
-            )
-        return np.array(lists[0].to_list(), dtype=np.float32)
+    if len(columns.columns) == 1 and _holds_lists(columns.to_series().dtype):
+        return _stacked(path, columns.to_series())
     if columns.columns and all(c.dtype.is_numeric() for c in columns):
         return columns.to_numpy().astype(np.float32)
     raise DataError(
         f"{path}: no features",
         value=", ".join(columns.columns) or "no column beside item",
-        allowed="one list column, or numeric columns only",
+        allowed="one column with lists of numbers, or numeric columns only",
         remedy="drop the other columns",
     )
+
+
+def _holds_lists(dtype: pl.DataType) -> bool:
+    if not isinstance(dtype, pl.List | pl.Array):
+        return False
+    return dtype.inner.is_numeric() or dtype.inner == pl.Boolean
+
+
+def _stacked(path: Path, lists: pl.Series) -> NDArray[np.float32]:
+    if lists.null_count():
+        raise DataError(
+            f"{path}: {lists.null_count()} items have no list of features",
+            remedy="leave the rows of these items out: they then lack the modality",
+        )
+    widths = lists.list.len().unique().sort() if isinstance(lists.dtype, pl.List) else None
+    if widths is not None and len(widths) != 1:
+        raise DataError(
+            f"{path}: feature lists differ in length",
+            value=widths.to_list(),
+            remedy="give every item a list of the same length",
+        )
+    return np.array(lists.to_list(), dtype=np.float32)

@@ -6,10 +6,10 @@ GroupLens permits research use and forbids redistribution; nothing of it is part
 from __future__ import annotations
 
 import hashlib
+import http.client
 import subprocess
 import sys
 import tempfile
-import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable
@@ -171,7 +171,7 @@ def _fetch_from_publisher(target: Path) -> str | None:
     try:
         with urllib.request.urlopen(PUBLISHER, timeout=10) as response:  # fixed https address
             content = response.read()
-    except (urllib.error.URLError, OSError) as error:
+    except (OSError, http.client.HTTPException) as error:  # HTTPException: it broke off
         return str(getattr(error, "reason", error))
     partial = target.with_suffix(".part")
     partial.write_bytes(content)

@@ -9,6 +9,8 @@ import polars as pl
 from mmgrec_engine.errors import DataError
 
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".inter": "\t", ".item": "\t"}
+ITEM_REMEDY = "rename the column with the items' ids to item"
+"""Of tables besides the interactions, whose columns cannot be named by options."""
 
 
 def read_table(path: Path, ids: tuple[str, ...]) -> pl.DataFrame:
@@ -45,11 +47,11 @@ def read_table(path: Path, ids: tuple[str, ...]) -> pl.DataFrame:
         )
     try:
         table = pl.read_parquet(path) if suffix == ".parquet" else _read_text(path, ids)
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path} cannot be read",
             value=str(error).splitlines()[0],
-            remedy="check that the file is whole and has the format its ending says",
+            remedy="check that the file is whole, has the format its ending says, and is UTF-8",
         ) from error
     if len(table) == 0:
         raise DataError(f"{path} holds no rows", remedy="check that it is the right file")
@@ -59,14 +61,19 @@ def read_table(path: Path, ids: tuple[str, ...]) -> pl.DataFrame:
     return table
 
 
-def require_columns(table: pl.DataFrame, names: tuple[str, ...], path: Path) -> None:
+def require_columns(
+    table: pl.DataFrame,
+    names: tuple[str, ...],
+    path: Path,
+    remedy: str = "name it with the --...-column options",
+) -> None:
     """Raise `DataError` listing the columns there are, if one of ``names`` is not among them."""
     for name in names:
         if name not in table.columns:
             raise DataError(
                 f"{path} has no column {name!r}",
                 value=", ".join(table.columns),
-                remedy="name it with the --...-column options",
+                remedy=remedy,
             )
 
 
@@ -84,7 +91,7 @@ def _read_text(path: Path, ids: tuple[str, ...]) -> pl.DataFrame:
 
 
 def _id_types(path: Path, ids: tuple[str, ...]) -> dict[str, pl.DataType]:
-    with path.open(encoding="utf-8") as stream:
+    with path.open(encoding="utf-8-sig") as stream:  # spreadsheets begin with a byte order mark
         header = stream.readline().rstrip("\r\n").split(SEPARATORS[path.suffix.lower()])
     plain = [name.strip('"') for name in header]
     return {name: pl.String() for name in plain if name.split(":")[0] in ids}
@@ -104,7 +111,7 @@ def _checked_ids(ids: pl.Series, path: Path) -> pl.Series:
             remedy="fill the id in, or drop the row",
         )
     if ids.dtype.is_integer():
-        return ids.cast(pl.Int64)
+        return _as_int64(ids, path)
     if ids.dtype == pl.String or ids.dtype == pl.Categorical:
         return ids.cast(pl.String)
     raise DataError(
@@ -113,3 +120,15 @@ def _checked_ids(ids: pl.Series, path: Path) -> pl.Series:
         allowed="integers or strings",
         remedy="store the ids as one of these, or name another column",
     )
+
+
+def _as_int64(ids: pl.Series, path: Path) -> pl.Series:
+    numbers = ids.cast(pl.Int64, strict=False)
+    if numbers.null_count():
+        raise DataError(
+            f"{path}: column {ids.name!r} holds ids that are too large",
+            value=ids.filter(numbers.is_null())[0],
+            allowed="integers of 64 bits with a sign, or strings",
+            remedy="store the ids as strings",
+        )
+    return numbers

@@ -64,7 +64,7 @@ def hold_out_items(dataset: Dataset, share: float, seed: int) -> ColdItems:
     Raises
     ------
     DataError
-        No item has features, or too few do to hold any out.
+        No item has features, too few do to hold any out, or nobody can be asked about them.
     """
     interactions = dataset.interactions
     has_features = np.zeros(dataset.num_items, bool)
@@ -88,6 +88,12 @@ def hold_out_items(dataset: Dataset, share: float, seed: int) -> ColdItems:
     targets = Histories.of_pairs(*pairs, dataset.num_users)
     known = visible.histories(Split.TRAIN).lengths > 0
     users = np.flatnonzero((targets.lengths > 0) & known)
+    if len(users) == 0:
+        raise DataError(
+            "nobody who has interactions with held-out items has other training items",
+            value=f"{count} items held out, share {share:g}",
+            remedy="lower the share, or take a larger data set",
+        )
     return ColdItems(visible, without_items(visible, rows), rows, targets, users)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from mmgrec.data.dataset import Dataset, Split
@@ -120,7 +121,7 @@ def evaluation_table(figures: dict[str, Any]) -> Table:
     if "certified" in figures:
         caption += f"; exact search, {figures['certified']:.1%} of the lists proved"
     table = Table(
-        title=f"{figures['dataset']}, {figures['split']} split, {figures['users']:,} users",
+        title=escape(f"{figures['dataset']}, {figures['split']} split, {figures['users']:,} users"),
         caption=caption,
     )
     for name in ("", "most popular", "ItemKNN", "mmgrec", "over popular"):

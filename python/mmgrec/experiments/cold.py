@@ -34,8 +34,9 @@ from mmgrec.experiments.config import ColdConfig, ExperimentConfig, Variant
 from mmgrec.experiments.results import results_of
 from mmgrec.experiments.rows import Row, RowStore
 from mmgrec.experiments.tables import markdown
-from mmgrec.training.pipeline import Run, tokenize_run, tokenizer_config, train_run
+from mmgrec.training.pipeline import Run, tokenize_run, train_run
 from mmgrec.training.reporter import Reporter
+from mmgrec.training.tokenizer import tokenizer_config
 from mmgrec_engine.artifact import ensure_folder, write_folder
 from mmgrec_engine.engine import Engine
 from mmgrec_engine.models.feature_map import FeatureMap
@@ -232,7 +233,8 @@ def insert_cold(engine: Engine, cold: ColdItems) -> None:
 
 def _dense(run: Run, report: Reporter, cold: ColdItems) -> Mapping[Among, Scorer]:
     tokens = tokenize_run(run, report)
-    feature_map = FeatureMap(tokenizer_config(run, tokens)["modalities"], tokens.features)
+    widths = tokenizer_config(run.dataset, run.config, tokens.item_vectors).modalities
+    feature_map = FeatureMap(widths, tokens.features)
     users = tokens.user_vectors.numpy()
     items = np.empty((cold.visible.num_items, users.shape[1]), np.float32)
     items[~cold.mask] = tokens.item_vectors.numpy()

@@ -5,9 +5,17 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from mmgrec.training.presets import TrainConfig, field_error, preset
 from mmgrec_engine.errors import ConfigError
@@ -15,7 +23,7 @@ from mmgrec_engine.errors import ConfigError
 BaselineName = Literal[
     "popular", "itemknn", "ease", "bpr-mf", "lightgcn", "lightgcn-softmax", "vbpr"
 ]
-
+T = TypeVar("T")
 
 COLD_ROWS = ("random", "popular", "content-knn")
 """What a table of new items has beside ours."""
@@ -38,6 +46,11 @@ class Variant(BaseModel):
         default=["generative"], min_length=1
     )
 
+    @field_validator("rows")
+    @classmethod
+    def _distinct(cls, values: list[str]) -> list[str]:
+        return distinct(values)
+
     def named(self, row: str) -> tuple[str, str]:
         """Return what a row is called in the table, and in folders."""
         if row == "generative":
@@ -50,7 +63,7 @@ class Variant(BaseModel):
         try:
             return TrainConfig.model_validate(merged)
         except ValidationError as error:
-            raise field_error(error, f"overrides of {self.name!r}:") from None
+            raise field_error(error, f"overrides of {self.name!r}") from None
 
 
 class ColdConfig(BaseModel):
@@ -75,7 +88,7 @@ class ExperimentConfig(BaseModel):
     data: Path
     ours: list[Variant] = []
     baselines: list[BaselineName] = []
-    seeds: list[int] = Field(default=[0, 1, 2], min_length=3)
+    seeds: list[NonNegativeInt] = Field(default=[0, 1, 2], min_length=3)
     test: bool = False
     grids: dict[BaselineName, dict[str, list[float]]] = {}
     resamples: int = Field(default=10_000, ge=10_000, le=10_000_000)
@@ -85,9 +98,7 @@ class ExperimentConfig(BaseModel):
     @field_validator("seeds", "baselines")
     @classmethod
     def _distinct(cls, values: list[Any]) -> list[Any]:
-        if len(set(values)) < len(values):
-            raise ValueError("an entry occurs twice")
-        return values
+        return distinct(values)
 
     @model_validator(mode="after")
     def _rows(self) -> ExperimentConfig:
@@ -125,10 +136,17 @@ def load_experiment(path: Path) -> ExperimentConfig:
     try:
         config = ExperimentConfig.model_validate(content)
     except ValidationError as error:
-        raise field_error(error, f"{path}:") from None
+        raise field_error(error, str(path)) from None
     for variant in config.ours:
         variant.train_config()
     return config
+
+
+def distinct(values: list[T]) -> list[T]:
+    """Return the values of a field; `ValueError` where one occurs twice."""
+    if len(set(values)) < len(values):
+        raise ValueError("an entry occurs twice")
+    return values
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

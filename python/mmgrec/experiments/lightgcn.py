@@ -99,7 +99,7 @@ class SoftmaxSettings(Settings):
 
     @property
     def training(self) -> GraphTraining:
-        """The `default` preset's loop."""
+        """Validate every third epoch; stop after eight validations without a new best."""
         loop = LoopConfig(
             epochs=self.epochs, learning_rate=self.learning_rate, validate_every=3, patience=8
         )

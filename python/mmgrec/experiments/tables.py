@@ -21,7 +21,7 @@ PARTS = {
 def result_tables(results: dict[str, Any]) -> Iterator[Table]:
     """Lay every split's figures out for a terminal."""
     for split, figures in results["splits"].items():
-        table = Table(title=_title(results, split), caption=_notes(results, split))
+        table = Table(title=escape(_title(results, split)), caption=_notes(results, split))
         table.add_column("")
         for metric in METRICS:
             table.add_column(_short(metric), justify="right", no_wrap=True)

@@ -22,6 +22,7 @@ from mmgrec.evaluation.baselines import (
     item_knn,
     most_popular,
 )
+from mmgrec.training.validation import spread
 from mmgrec_engine.errors import DataError
 
 LONGEST = 50
@@ -54,8 +55,7 @@ class Audience:
         if len(rows) == 0:
             raise DataError(f"the {split.name.lower()} split is empty", value=dataset.name)
         counts = np.bincount(history.item_rows, minlength=dataset.num_items)
-        taken = np.linspace(0, len(rows) - 1, min(len(rows), MOST_USERS)).astype(np.int64)
-        return cls(history, relevant, rows[taken], len(rows), counts)
+        return cls(history, relevant, spread(rows, MOST_USERS), len(rows), counts)
 
     @property
     def num_items(self) -> int:

@@ -19,7 +19,6 @@ from mmgrec_engine.writers import write_bytes
 
 SHOWN_K = (1, 5, 10, 20, 50)
 METHODS = ("mmgrec", "itemknn", "popular")
-MARKS = {"good": "good", "look": "look", "trouble": "trouble"}
 SPLIT_NOTES = {
     "valid": (
         "Validation: training stopped early by this split and ItemKNN was tuned on it, so compare "
@@ -55,7 +54,6 @@ def report_page(figures: Mapping[str, Any]) -> str:
         users=_users(figures["users"]),
         facts=_facts(figures),
         findings=figures["findings"],
-        marks=MARKS,
         headline=_headline(figures),
         methods=[LABELS[name] for name in METHODS],
         knn_note=_knn_note(figures["itemknn"]),

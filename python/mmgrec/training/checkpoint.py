@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mmgrec_engine.artifact import folder_exists, open_folder, write_folder
+from mmgrec_engine.artifact import Folder, folder_exists, open_folder, write_folder
 from mmgrec_engine.errors import ArtifactError
 from mmgrec_engine.writers import read_tensors, write_tensors
 
@@ -73,16 +73,21 @@ def load_checkpoint(
     if not folder_exists(folder, KIND):
         return None
     opened = open_folder(folder, KIND)
-    config = dict(opened.config)
-    if config.pop("fingerprint") != fingerprint:
-        raise ArtifactError(
-            f"{folder} was made with other settings or other data",
-            remedy="choose another --out folder, or start over with --restart",
-        )
+    check_fingerprint(opened, fingerprint)
+    config = {name: value for name, value in opened.config.items() if name != "fingerprint"}
     config["best_score"] = float(config["best_score"])
     model.load_state_dict(read_tensors(opened.file("weights.safetensors")), strict=False)
     _restore(optimizer, read_tensors(opened.file("optimizer.safetensors")))
     return Progress(**config), read_tensors(opened.file("best.safetensors"))
+
+
+def check_fingerprint(opened: Folder, fingerprint: str) -> None:
+    """Raise `ArtifactError` where a folder was made with other settings or data."""
+    if opened.config["fingerprint"] != fingerprint:
+        raise ArtifactError(
+            f"{opened.path} was made with other settings or other data",
+            remedy="choose another --out folder, or start over with --restart",
+        )
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:

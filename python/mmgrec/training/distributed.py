@@ -25,7 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 from mmgrec_engine.errors import BackendError
 
 PATIENCE = timedelta(days=2)
-"""How long processes wait for the first one, which may tokenise for hours. That one has died is
+"""How long processes wait for the first one, which may tokenise for hours. The death of one is
 noticed sooner: torchrun ends the others."""
 
 

@@ -87,7 +87,7 @@ def run_stage(
     restored = load_checkpoint(folder, fingerprint, stage.model, optimizer)
     progress, best = restored or (Progress(), trained_state(stage.model))
     saved_at = time.monotonic()
-    with report.stage(stage.name, config.epochs, progress.epoch) as bar:
+    with report.stage(stage.name, config.epochs, progress.epoch, progress.best_score) as bar:
         if config.validate_start and progress.epoch == 0:
             best = _note_score(stage, progress, stage.validate(), best)
             bar.start(progress.best_score)

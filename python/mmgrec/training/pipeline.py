@@ -22,7 +22,7 @@ from mmgrec.training.members import train_members
 from mmgrec.training.presets import TrainConfig
 from mmgrec.training.recommender import Catalogue, RecommenderStage
 from mmgrec.training.reporter import Reporter
-from mmgrec.training.tokenizer import KIND, Tokenized, tokenize
+from mmgrec.training.tokenizer import KIND, Tokenized, tokenize, tokenizer_config
 from mmgrec_engine.artifact import folder_exists
 from mmgrec_engine.catalog.trie import Trie
 from mmgrec_engine.errors import DataError
@@ -158,7 +158,7 @@ def _save_artifact(
         ModelFolder.of_model(stage.model, stage.catalogue.trie, items, users),
         quantizer=tokens.quantizer,
         features=tokens.features,
-        tokenizer=tokenizer_config(run, tokens),
+        tokenizer=tokenizer_config(run.dataset, run.config, tokens.item_vectors).model_dump(),
         metrics=metrics,
         provenance={
             "dataset": run.dataset.name,
@@ -169,16 +169,6 @@ def _save_artifact(
             "data": None if run.source is None else os.path.relpath(run.source, run.folder),
         },
     )
-
-
-def tokenizer_config(run: Run, tokens: Tokenized) -> dict[str, Any]:
-    """Return what the engine needs to give later items vectors and codes."""
-    return {
-        "graph": run.config.graph.model_dump(),
-        "quantizer": run.config.quantizer.model_dump(),
-        "modalities": {n: m.values.shape[1] for n, m in run.dataset.modalities.items()},
-        "item_width": tokens.item_vectors.shape[1],
-    }
 
 
 def build_catalogue(tokens: Tokenized, score_scale: float) -> tuple[Catalogue, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from mmgrec.training.graph import GraphTraining
 from mmgrec.training.loop import LoopConfig
@@ -23,6 +23,16 @@ class TrainConfig(BaseModel):
     quantizer_training: QuantizerTraining
     recommender: RecommenderConfig
     recommender_training: RecommenderTraining
+
+    @model_validator(mode="after")
+    def _codebooks_are_made(self) -> TrainConfig:
+        warm_up, loop = self.quantizer_training.warmup_epochs, self.quantizer_training.loop
+        if self.quantizer.method == "rqvae" and warm_up >= loop.epochs:
+            raise ValueError(
+                f"quantizer_training.loop.epochs {loop.epochs} ends before the codebooks are made, "
+                f"which is after quantizer_training.warmup_epochs {warm_up}"
+            )
+        return self
 
 
 def preset(name: str) -> TrainConfig:
@@ -58,8 +68,10 @@ def load_config(text: str) -> TrainConfig:
 def field_error(error: ValidationError, what: str) -> ConfigError:
     """Return the error that names the first field of ``what`` that is wrong, and its value."""
     first = error.errors()[0]
+    if not first["loc"]:  # the fields do not fit together
+        return ConfigError(f"{what}: {first['msg']}")
     field = ".".join(str(part) for part in first["loc"])
-    return ConfigError(f"{what} field {field}: {first['msg']}", value=repr(first["input"]))
+    return ConfigError(f"{what}, field {field}: {first['msg']}", value=repr(first["input"]))
 
 
 _DEFAULT = TrainConfig(

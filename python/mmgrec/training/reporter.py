@@ -11,6 +11,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
@@ -23,13 +24,18 @@ class StageBar:
     """One stage's progress bar and curves."""
 
     def __init__(
-        self, name: str, progress: Progress, task: TaskID, curves: SummaryWriter | None
+        self,
+        name: str,
+        progress: Progress,
+        task: TaskID,
+        curves: SummaryWriter | None,
+        best: float,
     ) -> None:
         self.name = name
         self._progress = progress
         self._task = task
         self._curves = curves
-        self._best = float("-inf")
+        self._best = best
 
     def start(self, score: float) -> None:
         """Note what the weights before the first epoch score."""
@@ -74,23 +80,18 @@ class Reporter:
         self.logs = logs
 
     @contextmanager
-    def stage(self, name: str, epochs: int, done: int) -> Iterator[StageBar]:
-        """Show a bar with elapsed time and estimate while a stage runs."""
-        columns = (
-            TextColumn("{task.description:<13}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
+    def stage(self, name: str, epochs: int, done: int, best: float) -> Iterator[StageBar]:
+        """Show a bar with elapsed time and estimate while a stage runs.
+
+        ``done``, ``best``: epochs and best score so far, where it goes on from a checkpoint.
+        """
         logs = None if self.logs is None else str(self.logs / name)
         curves = None if logs is None else SummaryWriter(logs, purge_step=done + 1)
+        columns = (*_columns(), TextColumn("{task.fields[note]}"))
         with Progress(*columns, console=self.console) as progress:
             task = progress.add_task(name, total=epochs, completed=done, note="")
             try:
-                yield StageBar(name, progress, task, curves)
+                yield StageBar(name, progress, task, curves, best)
             finally:
                 if curves is not None:
                     curves.close()
@@ -98,18 +99,21 @@ class Reporter:
     @contextmanager
     def counter(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
         """Show a bar over items while they are worked through; yield what counts them."""
-        columns = (
-            TextColumn("{task.description:<13}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=self.console) as progress:
+        with Progress(*_columns(), console=self.console) as progress:
             task = progress.add_task(name, total=total)
             yield lambda count: progress.advance(task, count)
 
     def say(self, text: str) -> None:
         """Print one line between stages."""
         self.console.print(text)
+
+
+def _columns() -> tuple[ProgressColumn, ...]:
+    return (
+        TextColumn("{task.description:<13}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mmgrec.data.dataset import Dataset, Split
+from mmgrec.training.checkpoint import check_fingerprint
 from mmgrec.training.distributed import ALONE, Processes
 from mmgrec.training.item_ridge import CANDIDATES, Judge, join_as_wide, join_item_ridge
 from mmgrec.training.loop import epoch_generator, run_stage
@@ -22,7 +23,7 @@ from mmgrec.training.presets import TrainConfig
 from mmgrec.training.quantizer import QuantizerStage
 from mmgrec.training.reporter import Reporter
 from mmgrec_engine.artifact import folder_exists, open_folder, write_folder
-from mmgrec_engine.errors import ArtifactError
+from mmgrec_engine.models.config import TokenizerConfig
 from mmgrec_engine.ops.backends import choose
 from mmgrec_engine.ops.rq_assign import Assignment, rq_assign
 from mmgrec_engine.rec_ids.collisions import popularity_tokens
@@ -118,6 +119,19 @@ def tokenize(
     return result
 
 
+def tokenizer_config(
+    dataset: Dataset, config: TrainConfig, item_vectors: Tensor
+) -> TokenizerConfig:
+    """Return what the engine needs to give later items vectors and codes."""
+    widths = {name: modality.values.shape[1] for name, modality in dataset.modalities.items()}
+    return TokenizerConfig(
+        graph=config.graph,
+        quantizer=config.quantizer,
+        modalities=widths,
+        item_width=item_vectors.shape[1],
+    )
+
+
 def tokenizer_fingerprint(folder: Path) -> str:
     """Return the hash of data, configuration and seed that a tokeniser was made with."""
     fingerprint: str = open_folder(folder, KIND).config["fingerprint"]
@@ -133,11 +147,7 @@ def load_tokenized(folder: Path, fingerprint: str) -> Tokenized:
         Damaged, or made with other settings or data.
     """
     opened = open_folder(folder, KIND)
-    if opened.config["fingerprint"] != fingerprint:
-        raise ArtifactError(
-            f"{folder} was made with other settings or other data",
-            remedy="choose another --out folder, or start over with --restart",
-        )
+    check_fingerprint(opened, fingerprint)
     vectors = read_tensors(opened.file("vectors.safetensors"))
     table = pl.read_parquet(opened.file("rec_ids.parquet"))
     return Tokenized(
@@ -217,9 +227,7 @@ def _save(
     described = {
         "fingerprint": fingerprint,
         "level_sizes": result.level_sizes,
-        "graph": config.graph.model_dump(),
-        "quantizer": config.quantizer.model_dump(),
-        "modalities": {n: m.values.shape[1] for n, m in dataset.modalities.items()},
+        **tokenizer_config(dataset, config, result.item_vectors).model_dump(),
     }
     vectors = {"items": result.item_vectors, "users": result.user_vectors}
     writers = {

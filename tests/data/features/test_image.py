@@ -42,6 +42,8 @@ def test_images_by_item_id(tmp_path: Path) -> None:
 def test_unreadable_and_absent_images_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no image of any item"):
         image_features(tmp_path, ["a"])
+    with pytest.raises(DataError, match="none is not a folder"):
+        image_features(tmp_path / "none", ["a"])
     (tmp_path / "a.jpg").write_bytes(b"not an image")
     with pytest.raises(DataError, match=r"a\.jpg is not a readable image"):
         image_features(tmp_path, ["a"])

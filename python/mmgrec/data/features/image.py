@@ -43,7 +43,7 @@ def image_features(folder: Path, items: Sequence[int | str]) -> Modality:
     ConfigError
         The packages of the extra ``image`` are not installed.
     DataError
-        The folder holds no image of any item, or one that cannot be read.
+        There is no such folder, no image of any item in it, or one that cannot be read.
     """
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
@@ -52,6 +52,8 @@ def image_features(folder: Path, items: Sequence[int | str]) -> Modality:
             value=", ".join(missing),
             remedy="pip install 'mmgrec-engine[image]'",
         )
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder", remedy="check the path")
     found = {
         path.stem: path for path in sorted(folder.glob("*")) if path.suffix.lower() in SUFFIXES
     }
@@ -71,13 +73,14 @@ def image_features(folder: Path, items: Sequence[int | str]) -> Modality:
 
 def _embed(paths: list[Path]) -> NDArray[np.float32]:
     import torch
+    from rich.console import Console
     from rich.progress import track
 
     model = _model()
     batches = [paths[i : i + BATCH] for i in range(0, len(paths), BATCH)]
-    out = []
+    out, few, console = [], len(batches) < 8, Console(stderr=True)
     with torch.inference_mode():
-        for batch in track(batches, description="images", disable=len(batches) < 8):
+        for batch in track(batches, description="images", disable=few, console=console):
             pixels = torch.from_numpy(np.stack([_pixels(path) for path in batch]))
             out.append(model.extract_features(pixels).mean(dim=(2, 3)).numpy())  # type: ignore[operator]
     return np.concatenate(out)
@@ -101,7 +104,7 @@ def _pixels(path: Path) -> NDArray[np.float32]:
     try:
         with Image.open(path) as image:
             resized = image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC)
-    except OSError as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(
             f"{path} is not a readable image",
             value=error,

@@ -46,7 +46,12 @@ def text_features(texts: Sequence[str | None], method: str) -> Modality:
         One per item, in row order.
     method : {"auto", "minilm", "tfidf"}
         ``minilm``: all-MiniLM-L6-v2, 384 wide. ``tfidf``: TF-IDF of words, reduced by SVD to at
-        most 64 columns.
+        most 64 columns. ``auto``: the first where it is installed.
+
+    Raises
+    ------
+    ConfigError
+        No item has any text, or the method is unknown or not installed.
     """
     present = np.array([bool(text and text.strip()) for text in texts])
     chosen = [text for text in texts if text and text.strip()]

@@ -92,7 +92,7 @@ def standardised(
     """
     parts, masks = [], []
     for modality in modalities.values():
-        known = modality.values[modality.present]
+        known = modality.values[modality.present] if modality.present.any() else modality.values
         deviation = np.maximum(known.std(0), 1e-6)
         z = (modality.values - known.mean(0)) / deviation * modality.present[:, None]
         length = np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-6)
