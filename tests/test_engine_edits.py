@@ -332,7 +332,8 @@ def test_a_deleted_catalogue_can_be_filled_again(engine: Engine, dataset: Datase
     engine.delete(dataset.items["item"].to_list())
     assert engine.recommend([ODD], k=3).items.tolist() == [[None] * 3]
     engine.compact()
-    assert engine.recommend([ODD], k=3).items.tolist() == [[None] * 3]
+    for exact in (False, True):
+        assert engine.recommend([ODD], k=3, exact=exact).items.tolist() == [[None] * 3]
     engine.insert(["only"], features(1, odd=True))
     assert engine.recommend([ODD], k=3).items.tolist() == [["only", None, None]]
 
