@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 import json
 import multiprocessing
 import sys
@@ -115,8 +114,6 @@ def _tasks(targets: Sequence[str], names: Sequence[str] | None) -> list[tuple[st
     """Everything to compile, as (module, target, index)."""
     tasks, known = [], set()
     for module in MODULES:
-        if importlib.util.find_spec(f"mmgrec_engine.kernels.{module}") is None:
-            continue
         for target in targets:
             processor(target)
             for index, compilation in enumerate(_compilations(module, target)):

@@ -216,7 +216,7 @@ def relation_attention_packed(
     gates : Tensor
         ``[B, 3]``.
     cu_seqlens : Tensor
-        ``[B + 1]`` int32: user u owns the rows ``cu_seqlens[u] : cu_seqlens[u + 1]``.
+        ``[B + 1]`` integer: user u owns the rows ``cu_seqlens[u] : cu_seqlens[u + 1]``.
     max_length : int
         At least the longest history.
 

@@ -198,9 +198,20 @@ def open_folder(path: Path, kind: str, *, verify: bool = True) -> Folder:
     """
     manifest = _read_manifest(path)
     _check_header(path, manifest, kind)
-    for name, entry in manifest["files"].items():
-        _check_file(path / name, entry, verify)
-    return Folder(path, kind, manifest["config"], manifest["files"])
+    try:
+        for name, entry in manifest["files"].items():
+            _check_file(path / name, entry, verify)
+        return Folder(path, kind, manifest["config"], manifest["files"])
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"{path / MANIFEST} is damaged",
+            value=f"{type(error).__name__}: {error}",
+            remedy="restore it from a copy, or write the folder again",
+        ) from error
+    except OSError as error:
+        raise ArtifactError(
+            f"{path} cannot be read", value=error, remedy="check its permissions and the disk"
+        ) from error
 
 
 def folder_exists(path: Path, kind: str) -> bool:

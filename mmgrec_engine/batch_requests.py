@@ -86,8 +86,9 @@ class UserBatch:
 
     ``histories``: at least one row per user, each once. ``user_rows`` ``[B]`` rows of the model's
     user vectors, -1 for none; None: nobody has one. ``deny``, ``allow``: rows per user;
-    ``allow_all`` ``[B]`` uint8: 1 where the allow list does not apply. ``expressions``: named
-    filters; ``expression_of_user`` ``[B]`` int32: which of them applies to a user, -1 for none.
+    ``allow_all`` ``[B]`` uint8: 1 where the allow list does not apply; None: it applies to
+    everybody. ``expressions``: named filters; ``expression_of_user`` ``[B]`` int32: which of them
+    applies to a user, -1 for none; None: the first, to everybody.
     """
 
     histories: RowLists
@@ -143,13 +144,17 @@ def _filters(
     users = len(batch.histories.offsets) - 1
     if denied is None:
         denied = RowLists(np.zeros(users + 1, np.int64), np.zeros(0, np.int64))
-    free = batch.allow_all if batch.allow is not None else None
+    free, chosen = batch.allow_all, batch.expression_of_user
+    if batch.allow is None or free is None:
+        free = np.full(users, batch.allow is None, np.uint8)
+    if chosen is None:
+        chosen = np.zeros(users, np.int32)
     return RankFilter(
         _leaves(state, denied),
         None if batch.allow is None else _leaves(state, batch.allow),
-        np.ones(users, np.uint8) if free is None else free,
+        free,
         tuple(state.named_set(named.resolve(e, state.num_rows)) for e in batch.expressions),
-        batch.expression_of_user if batch.expressions else None,
+        chosen if batch.expressions else None,
     )
 
 

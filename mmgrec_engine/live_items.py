@@ -130,7 +130,7 @@ class LiveItems:
         values = column_values(columns, len(ids), self._folder.items)
         with self._lock:
             catalog = self._writable()
-            external = as_new_ids(ids, self.state)
+            external = as_new_ids(ids, self.state, self._folder.items)
             rec_ids = place_new_items(catalog.snapshot(), codes, choices)
             rows = np.arange(len(external)) + self.state.num_rows
             catalog.insert(rec_ids, rows, _payloads(external, vectors, values))

@@ -3,7 +3,7 @@
 ==================  =========================================================  =================
 variable            meaning                                                    default
 ==================  =========================================================  =================
-MMGREC_BACKEND      force one backend for every op that has it                 best available
+MMGREC_BACKEND      force one backend, of an engine and of every op with it    best available
 MMGREC_THREADS      threads of a native call, and of torch                     one per processor
 MMGREC_CACHE        folder for downloaded data                                 ~/.cache/mmgrec
 MMGREC_SERVE_TOKEN  what edits and reloads over HTTP have to carry             none: refused

@@ -175,6 +175,23 @@ def test_damage_is_named(tmp_path: Path, damage: object) -> None:
         open_folder(tmp_path, "test")
 
 
+def test_any_changed_byte_of_the_manifest_is_harmless_or_an_error(tmp_path: Path) -> None:
+    write(tmp_path)
+    manifest = tmp_path / MANIFEST
+    whole = manifest.read_bytes()
+    refused = 0
+    for at in range(len(whole)):
+        for bit in (1, 16):
+            manifest.write_bytes(whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :])
+            try:
+                open_folder(tmp_path, "test")
+            except ArtifactError:
+                refused += 1
+    assert refused > len(whole)
+    manifest.write_bytes(whole)
+    open_folder(tmp_path, "test")
+
+
 def test_wrong_kind_and_missing_folder(tmp_path: Path) -> None:
     write(tmp_path)
     with pytest.raises(ArtifactError, match="another kind"):

@@ -67,6 +67,19 @@ def test_every_user_may_have_filters_of_their_own(engine: Engine) -> None:
     assert found[3] == [None] * 6
 
 
+def test_filters_apply_to_everybody_unless_told_otherwise(engine: Engine) -> None:
+    engine.set_filter("few", ["i07", "i09", "i11", "i13"])
+    histories, state = lists([1, 3], [0]), engine.state
+    rows = engine.item_ids.rows(["i05", "i09"], "a").tolist()
+    for batch, wanted in (
+        (UserBatch(histories, allow=lists(rows, rows)), {"i05", "i09"}),
+        (UserBatch(histories, expressions=["few"]), {"i07", "i09", "i11", "i13"}),
+    ):
+        request = engine.prepare_batch(state, batch, k=5, beam_width=40, exclude_seen=False)
+        found = engine.answer(state, engine.searcher.search(state, request)).items.tolist()
+        assert [set(items) - {None} for items in found] == [wanted] * 2
+
+
 def test_without_filters_seen_items_come_back(engine: Engine) -> None:
     batch, state = UserBatch(lists([0, 1])), engine.state
     request = engine.prepare_batch(state, batch, k=40, beam_width=40, exclude_seen=False)

@@ -287,6 +287,10 @@ def bad_edits(engine: Engine) -> list[tuple[str, object]]:
         ("not a list", lambda: engine.insert("ab", good)),
         ("features or vectors", lambda: engine.insert(new)),
         ("another shape", lambda: engine.insert(new, vectors=np.zeros((2, 3)))),
+        ("too long for any Rec-ID", lambda: engine.insert(new, vectors=np.full((2, 16), 1e25))),
+        ("NaN or infinity", lambda: engine.insert(new, vectors=np.full((2, 16), 1e99))),
+        ("no matrix", lambda: engine.insert(new, vectors=[[10**400] * 16] * 2)),
+        ("cannot be stored", lambda: engine.insert(["\ud800", "b"], good)),
         ("unknown item id", lambda: engine.delete(["i03", "nope"])),
         ("given twice", lambda: engine.delete(["i03", "i03"])),
         ("deleted already", lambda: engine.delete(["i03", "i01"])),
@@ -332,7 +336,8 @@ def test_a_deleted_catalogue_can_be_filled_again(engine: Engine, dataset: Datase
     engine.delete(dataset.items["item"].to_list())
     assert engine.recommend([ODD], k=3).items.tolist() == [[None] * 3]
     engine.compact()
-    assert engine.recommend([ODD], k=3).items.tolist() == [[None] * 3]
+    for exact in (False, True):
+        assert engine.recommend([ODD], k=3, exact=exact).items.tolist() == [[None] * 3]
     engine.insert(["only"], features(1, odd=True))
     assert engine.recommend([ODD], k=3).items.tolist() == [["only", None, None]]
 

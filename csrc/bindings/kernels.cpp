@@ -1,17 +1,12 @@
 // Bindings of the ops that are compiled per instruction set.
 #include <nanobind/stl/optional.h>
-#include <nanobind/stl/string.h>
-#include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <optional>
-#include <string>
-#include <vector>
 
 #include "bindings/arrays.h"
 #include "ops/relation_attention.h"
 #include "ops/rq_assign.h"
-#include "simd/dispatch.h"
 
 using namespace nanobind::literals;
 
@@ -20,10 +15,6 @@ namespace {
 
 using Heads = Strided<const float, 4>;
 using Shared = Strided<const float, 3>;
-
-const Kernels* chosen(const std::optional<std::string>& simd) {
-  return simd ? &kernels_named(*simd) : nullptr;
-}
 
 template <class Array>
 HeadRows rows_of(const Array& x) {
@@ -49,8 +40,7 @@ void set_offsets(RelationAttention& op, const In<int64_t, 1>& offsets, size_t ro
 
 void bind_relation_attention(Heads q, Heads k, Heads v, Shared relation_q, Shared relation_k,
                              Shared relation_v, In<float, 2> gates, In<int64_t, 1> lengths,
-                             bool packed, Strided<float, 4> out, unsigned threads,
-                             std::optional<std::string> simd) {
+                             bool packed, Strided<float, 4> out, unsigned threads) {
   RelationAttention op;
   op.users = q.shape(0);
   op.heads = q.shape(1);
@@ -83,14 +73,13 @@ void bind_relation_attention(Heads q, Heads k, Heads v, Shared relation_q, Share
   }
   require(gates.shape(0) == op.users && gates.shape(1) == 3, "gates need three numbers per user");
   op.gates = gates.data();
-  const Kernels* kernels = chosen(simd);
   nb::gil_scoped_release release;
-  relation_attention(op, threads, kernels);
+  relation_attention(op, threads);
 }
 
 void bind_rq_assign(Strided<const float, 2> x, In<float, 3> codebooks, Out<int64_t, 2> codes,
                     Out<float, 1> residual_norms, std::optional<Out<float, 3>> top2,
-                    unsigned threads, std::optional<std::string> simd) {
+                    unsigned threads) {
   RqAssign op;
   op.rows = x.shape(0);
   op.width = x.shape(1);
@@ -111,29 +100,21 @@ void bind_rq_assign(Strided<const float, 2> x, In<float, 3> codebooks, Out<int64
             "top2 needs the shape [N, S, 2]");
     op.top2 = top2->data();
   }
-  const Kernels* kernels = chosen(simd);
   nb::gil_scoped_release release;
-  rq_assign(op, threads, kernels);
-}
-
-std::vector<std::string> simd_names() {
-  std::vector<std::string> names;
-  for (const Kernels* each : runnable_kernels()) names.emplace_back(each->name);
-  return names;
+  rq_assign(op, threads);
 }
 
 }  // namespace
 
 void bind_kernels(nb::module_& module) {
-  module.def("simd_names", &simd_names, "Instruction sets that run here, best first.");
   // No conversions: a converted output would be a copy that nobody reads.
   module.def("relation_attention", &bind_relation_attention, "q"_a.noconvert(), "k"_a.noconvert(),
              "v"_a.noconvert(), "relation_q"_a.noconvert(), "relation_k"_a.noconvert(),
              "relation_v"_a.noconvert(), "gates"_a.noconvert(), "lengths"_a.noconvert(), "packed"_a,
-             "out"_a.noconvert(), "threads"_a, "simd"_a.none() = nb::none());
+             "out"_a.noconvert(), "threads"_a);
   module.def("rq_assign", &bind_rq_assign, "x"_a.noconvert(), "codebooks"_a.noconvert(),
              "codes"_a.noconvert(), "residual_norms"_a.noconvert(), "top2"_a.none().noconvert(),
-             "threads"_a, "simd"_a.none() = nb::none());
+             "threads"_a);
 }
 
 }  // namespace mmgrec

@@ -94,8 +94,6 @@ void bind_snapshot(nb::module_& module) {
       .def("codes", &codes_of, "leaves"_a)
       .def("ids", &ids_of, "leaves"_a)
       .def("live_leaves", &live_leaves)
-      .def("is_live", [](const Snapshot& snapshot,
-                         int64_t leaf) { return snapshot.is_live(checked_leaf(snapshot, leaf)); })
       .def_prop_ro("num_items", &Snapshot::num_items)
       // Which built trie it stands on: another number after a compaction, while one of both lives.
       .def_prop_ro("base_key",
@@ -222,8 +220,7 @@ void bind_live_catalog(nb::module_& module) {
       .def("publish", &publish, "prepared"_a)
       .def("begin_compaction", &LiveCatalog::begin_compaction)
       .def("prepare_compacted", &LiveCatalog::prepare_compacted, "job"_a)
-      .def("abandon_compaction", &LiveCatalog::abandon_compaction)
-      .def_prop_ro("compacting", &LiveCatalog::compacting);
+      .def("abandon_compaction", &LiveCatalog::abandon_compaction);
 }
 
 uint64_t append(Journal& journal, const Prepared& prepared, const Batch& batch) {

@@ -235,7 +235,6 @@ void bind_recommender(nb::module_& module) {
       .def("decode", &decode, "memory"_a, "users"_a.noconvert(), "prefixes"_a.noconvert(),
            "threads"_a)
       .def_prop_ro("precision", [](const Recommender& m) { return m.model().precision().name; })
-      .def_prop_ro("table_bytes", [](const Recommender& m) { return m.model().table_bytes(); })
       .def_prop_ro("packed_bytes", [](const Recommender& m) { return m.model().packed_bytes(); });
 }
 

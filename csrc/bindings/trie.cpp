@@ -58,13 +58,6 @@ NumpyCodes codes_of(const Trie& trie, In<int64_t, 1> ranks) {
   return to_numpy<NumpyCodes>(std::move(codes), {ranks.size(), trie.num_levels()});
 }
 
-std::vector<uint32_t> level_sizes(const Trie& trie) {
-  std::vector<uint32_t> sizes;
-  for (size_t level = 0; level < trie.num_levels(); ++level)
-    sizes.push_back(trie.level_size(level));
-  return sizes;
-}
-
 // The range of base leaves and the range of added leaves that a search begins with.
 std::vector<uint32_t> whole(const Catalog& catalog) {
   const CatalogView view = catalog.view();
@@ -103,7 +96,7 @@ void bind_trie(nb::module_& module) {
       .def_prop_ro("num_levels", &Trie::num_levels)
       .def_prop_ro("num_bytes", &Trie::num_bytes)
       .def_prop_ro("dense_levels", [](const Trie& trie) { return trie.view().base.dense_levels; })
-      .def_prop_ro("level_sizes", &level_sizes);
+      .def_prop_ro("level_sizes", &Trie::level_sizes);
   nb::class_<TrieBuilder>(module, "TrieBuilder")
       .def(
           "__init__",

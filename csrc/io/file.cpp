@@ -12,17 +12,6 @@
 namespace mmgrec {
 namespace {
 
-[[noreturn]] void fail(const char* action, const std::filesystem::path& path) {
-  throw std::system_error(errno, std::generic_category(), action + (" " + path.string()));
-}
-
-struct Descriptor {
-  int fd;
-  ~Descriptor() {
-    if (fd >= 0) ::close(fd);
-  }
-};
-
 constexpr size_t kSlices = 8;
 using CrcTables = std::array<std::array<uint32_t, 256>, kSlices>;
 
@@ -48,18 +37,26 @@ constexpr CrcTables kCrc = make_crc_tables();
 
 }  // namespace
 
+void throw_errno(const char* action, const std::filesystem::path& path) {
+  throw std::system_error(errno, std::generic_category(), action + (" " + path.string()));
+}
+
+Descriptor::~Descriptor() {
+  if (fd >= 0) ::close(fd);
+}
+
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-  if (file.fd < 0) fail("cannot open", path);
+  if (file.fd < 0) throw_errno("cannot open", path);
   struct stat status{};
-  if (::fstat(file.fd, &status) != 0) fail("cannot stat", path);
+  if (::fstat(file.fd, &status) != 0) throw_errno("cannot stat", path);
   if (!S_ISREG(status.st_mode)) throw DamagedFile(path.string() + " is not a regular file");
   device_ = status.st_dev;
   inode_ = status.st_ino;
   size_ = static_cast<size_t>(status.st_size);
   if (size_ == 0) return;
   void* address = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, file.fd, 0);
-  if (address == MAP_FAILED) fail("cannot map", path);
+  if (address == MAP_FAILED) throw_errno("cannot map", path);
   data_ = static_cast<const std::byte*>(address);
 }
 
@@ -94,17 +91,17 @@ uint32_t crc32(std::span<const std::byte> bytes) {
 void write_file(const std::filesystem::path& path,
                 std::initializer_list<std::span<const std::byte>> parts) {
   Descriptor file{::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)};
-  if (file.fd < 0) fail("cannot create", path);
+  if (file.fd < 0) throw_errno("cannot create", path);
   for (std::span<const std::byte> part : parts) {
     while (!part.empty()) {
       const ssize_t written = ::write(file.fd, part.data(), part.size());
       if (written < 0 && errno == EINTR) continue;
-      if (written < 0) fail("cannot write", path);
+      if (written < 0) throw_errno("cannot write", path);
       part = part.subspan(static_cast<size_t>(written));
     }
   }
   // Some file systems say only now that there is no room.
-  if (::close(std::exchange(file.fd, -1)) != 0) fail("cannot write", path);
+  if (::close(std::exchange(file.fd, -1)) != 0) throw_errno("cannot write", path);
 }
 
 }  // namespace mmgrec

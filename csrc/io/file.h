@@ -17,6 +17,17 @@ struct DamagedFile : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// Throws std::system_error with errno's cause.
+[[noreturn]] void throw_errno(const char* action, const std::filesystem::path& path);
+
+// An open file, closed in the end.
+struct Descriptor {
+  explicit Descriptor(int opened) : fd(opened) {}
+  Descriptor(const Descriptor&) = delete;
+  ~Descriptor();
+  int fd;
+};
+
 // A read-only memory map, unmapped on destruction.
 class MappedFile {
  public:

@@ -26,14 +26,6 @@ Base::Base(Trie trie, std::vector<uint32_t> ids) : trie_(std::move(trie)), ids_(
   }
 }
 
-std::vector<uint32_t> Base::level_sizes() const {
-  std::vector<uint32_t> sizes;
-  for (size_t level = 0; level < trie_.num_levels(); ++level) {
-    sizes.push_back(trie_.level_size(level));
-  }
-  return sizes;
-}
-
 std::optional<uint32_t> Base::rank_of(uint32_t id) const {
   if (ids_.empty()) return id < items() ? std::optional(id) : std::nullopt;
   const auto id_of = [this](uint32_t rank) { return ids_[rank]; };

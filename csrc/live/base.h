@@ -19,7 +19,7 @@ class Base {
   const Trie& trie() const { return trie_; }
   TrieView view() const { return trie_.view().base; }
   uint32_t items() const { return static_cast<uint32_t>(trie_.num_items()); }
-  std::vector<uint32_t> level_sizes() const;
+  std::vector<uint32_t> level_sizes() const { return trie_.level_sizes(); }
 
   uint32_t id(uint32_t rank) const { return ids_.empty() ? rank : ids_[rank]; }
   std::optional<uint32_t> rank_of(uint32_t id) const;

@@ -13,12 +13,6 @@ void check_token(int64_t token, size_t level, uint32_t size, size_t edit) {
 
 }  // namespace
 
-std::string to_string(const Tuple& tuple, size_t levels) {
-  std::string text = "(";
-  for (size_t i = 0; i < levels; ++i) text += (i ? ", " : "") + std::to_string(tuple[i]);
-  return text + ")";
-}
-
 Tuple checked_tuple(std::span<const int32_t> tokens, std::span<const uint32_t> level_sizes,
                     size_t edit) {
   Tuple tuple{};

@@ -42,8 +42,6 @@ struct EditError : std::invalid_argument {
   std::string what_is_wrong, value, allowed, remedy;
 };
 
-std::string to_string(const Tuple& tuple, size_t levels);
-
 // Throws EditError for a token outside its level; `edit` is the edit's place in its batch.
 Tuple checked_tuple(std::span<const int32_t> tokens, std::span<const uint32_t> level_sizes,
                     size_t edit);

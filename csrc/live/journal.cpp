@@ -8,7 +8,6 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
-#include <system_error>
 #include <utility>
 
 #include "live/record.h"
@@ -19,17 +18,6 @@ namespace {
 constexpr std::array<char, 8> kMagic{'M', 'M', 'G', 'E', 'D', 'I', 'T', '\0'};
 constexpr uint32_t kVersion = 1;
 
-[[noreturn]] void fail(const char* action, const std::filesystem::path& path) {
-  throw std::system_error(errno, std::generic_category(), action + (" " + path.string()));
-}
-
-struct Descriptor {
-  int fd;
-  ~Descriptor() {
-    if (fd >= 0) ::close(fd);
-  }
-};
-
 uint32_t header_crc(const JournalHeader& header) {
   return crc32(std::as_bytes(std::span(&header, 1)).first(offsetof(JournalHeader, crc)));
 }
@@ -37,15 +25,15 @@ uint32_t header_crc(const JournalHeader& header) {
 // Read and not mapped: a writer in another process may shorten the file under a map.
 std::vector<std::byte> read_from(const std::filesystem::path& path, uint64_t begin) {
   const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-  if (file.fd < 0) fail("cannot open", path);
-  if (::lseek(file.fd, static_cast<off_t>(begin), SEEK_SET) < 0) fail("cannot read", path);
+  if (file.fd < 0) throw_errno("cannot open", path);
+  if (::lseek(file.fd, static_cast<off_t>(begin), SEEK_SET) < 0) throw_errno("cannot read", path);
   std::vector<std::byte> content;
   size_t size = 0;
   for (;;) {
     content.resize(std::max<size_t>(2 * size, 1 << 16));
     const ssize_t count = ::read(file.fd, content.data() + size, content.size() - size);
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0) fail("cannot read", path);
+    if (count < 0) throw_errno("cannot read", path);
     if (count == 0) break;
     size += static_cast<size_t>(count);
   }
@@ -106,7 +94,7 @@ void read_records(std::span<const std::byte> bytes, uint64_t begin, JournalConte
 void sync_folder_of(const std::filesystem::path& path) {
   const auto folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
   const Descriptor file{::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
-  if (file.fd < 0 || ::fsync(file.fd) != 0) fail("cannot sync the folder of", path);
+  if (file.fd < 0 || ::fsync(file.fd) != 0) throw_errno("cannot sync the folder of", path);
 }
 
 }  // namespace
@@ -158,7 +146,7 @@ Journal Journal::create(const std::filesystem::path& path, uint64_t generation,
   }
   journal.path_ = path;
   journal.fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (journal.fd_ < 0) fail("cannot create", path);
+  if (journal.fd_ < 0) throw_errno("cannot create", path);
   journal.write(bytes);
   sync_folder_of(path);
   return journal;
@@ -171,11 +159,11 @@ Journal Journal::open(const std::filesystem::path& path, const JournalContents& 
   journal.bytes_ = contents.good_bytes;
   journal.sequence_ = contents.sequence;
   journal.fd_ = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
-  if (journal.fd_ < 0) fail("cannot open", path);
+  if (journal.fd_ < 0) throw_errno("cannot open", path);
   if (contents.cut_bytes > 0) {
     if (::ftruncate(journal.fd_, static_cast<off_t>(journal.bytes_)) != 0 ||
         ::fdatasync(journal.fd_) != 0) {
-      fail("cannot shorten", path);
+      throw_errno("cannot shorten", path);
     }
   }
   return journal;
@@ -198,7 +186,7 @@ Journal::~Journal() {
 uint64_t Journal::append(std::span<const Edit> edits, std::span<const std::string> payloads) {
   if (broken_) {
     errno = EIO;
-    fail("an earlier write could not be undone; open again", path_);
+    throw_errno("an earlier write could not be undone; open again", path_);
   }
   std::vector<std::byte> bytes;
   encode_record(header_, sequence_ + 1, bytes_, edits, payloads, bytes);
@@ -212,7 +200,7 @@ void Journal::write(std::span<const std::byte> bytes) {
     const int cause = errno;
     roll_back();
     errno = cause;
-    fail("cannot write", path_);
+    throw_errno("cannot write", path_);
   };
   for (auto left = bytes; !left.empty();) {
     const ssize_t written = ::pwrite(fd_, left.data(), left.size(), static_cast<off_t>(at));

@@ -47,7 +47,6 @@ class LiveCatalog {
   Prepared prepare_compacted(const CompactionJob& job) const;
   void finish_compaction(const CompactionJob& job) { publish(prepare_compacted(job)); }
   void abandon_compaction();
-  bool compacting() const { return compacting_; }
 
  private:
   mutable std::mutex mutex_;  // of current_

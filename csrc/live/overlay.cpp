@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "trie/trie_layout.h"
+
 namespace mmgrec {
 namespace {
 
@@ -60,7 +62,7 @@ void Overlay::make(Edit& edit, size_t index) {
 }
 
 void Overlay::put(const Tuple& tuple, uint32_t id, const std::string& edit) {
-  const std::string item = "item " + std::to_string(id) + " at " + to_string(tuple, levels_);
+  const std::string item = "item " + std::to_string(id) + " at " + to_string(tuple.data(), levels_);
   if (const auto other = id_at(tuple)) {
     throw EditError(edit + ": the Rec-ID of " + item + " is taken",
                     "item " + std::to_string(*other) + " is there", "a Rec-ID without an item",
@@ -68,7 +70,7 @@ void Overlay::put(const Tuple& tuple, uint32_t id, const std::string& edit) {
   }
   if (const auto other = tuple_of(id)) {
     throw EditError(edit + ": the id of " + item + " is taken",
-                    "item " + std::to_string(id) + " is at " + to_string(*other, levels_),
+                    "item " + std::to_string(id) + " is at " + to_string(other->data(), levels_),
                     "an id that no item has", "replace the item, or give another id");
   }
   items_[tuple] = id;
@@ -78,7 +80,7 @@ void Overlay::put(const Tuple& tuple, uint32_t id, const std::string& edit) {
 uint32_t Overlay::take(const Tuple& tuple, const std::string& edit) {
   const auto id = id_at(tuple);
   if (!id) {
-    throw EditError(edit + ": no item has this Rec-ID", to_string(tuple, levels_),
+    throw EditError(edit + ": no item has this Rec-ID", to_string(tuple.data(), levels_),
                     "the Rec-ID of an item", "look it up in a snapshot");
   }
   items_[tuple] = std::nullopt;

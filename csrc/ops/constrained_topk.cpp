@@ -22,7 +22,7 @@ constexpr float kDead = -std::numeric_limits<float>::infinity();
 // Candidates kept beyond those asked for, so that a few denied ones at the top need no second look.
 constexpr size_t kSpare = 8;
 
-// What went wrong, kept until all threads are done: a body of `parallel_for` must not throw.
+// What went wrong with a user; thrown once the loop over users has ended.
 enum class Problem { none, range, nan, nodes, damaged };
 
 // One user's step.

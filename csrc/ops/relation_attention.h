@@ -48,8 +48,7 @@ struct RelationAttention {
 };
 
 // Throws std::invalid_argument on a length below 0 or above L. Uses up to `threads` threads.
-// `kernels` is an
-// instruction set of simd/dispatch.h; null takes the best one.
+// `kernels` is an instruction set of simd/dispatch.h; null takes the best one.
 void relation_attention(const RelationAttention& op, unsigned threads,
                         const Kernels* kernels = nullptr);
 

@@ -1,6 +1,7 @@
 #include "ops/rq_assign.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "parallel/pool.h"
 #include "simd/dispatch.h"

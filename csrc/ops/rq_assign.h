@@ -26,8 +26,8 @@ struct RqAssign {
   float* top2 = nullptr;             // [N, S, 2] squared distances of the two nearest, or null
 };
 
-// Uses up to `threads` threads. `kernels` is an instruction set of simd/dispatch.h;
-// null takes the best one.
+// Uses up to `threads` threads. `kernels` is an instruction set of simd/dispatch.h; null takes the
+// best one.
 void rq_assign(const RqAssign& op, unsigned threads, const Kernels* kernels = nullptr);
 
 }  // namespace mmgrec

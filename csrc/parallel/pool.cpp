@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
 #include <new>
 #include <system_error>
@@ -15,15 +16,22 @@ namespace mmgrec {
 namespace {
 
 // One loop under way. It lives on the caller's stack: `parallel_for` leaves only when every worker
-// that saw it has left it.
+// that saw it has left it, so that nothing may be thrown before.
 struct Loop {
   size_t count;
   LoopBody body;
   void* context;
   std::atomic<size_t> next{0};
+  std::once_flag failed{};
+  std::exception_ptr failure{};
 
-  void run() {
-    for (size_t i = next.fetch_add(1); i < count; i = next.fetch_add(1)) body(context, i);
+  void run() noexcept {
+    try {
+      for (size_t i = next.fetch_add(1); i < count; i = next.fetch_add(1)) body(context, i);
+    } catch (...) {
+      next = count;
+      std::call_once(failed, [this] { failure = std::current_exception(); });
+    }
   }
 };
 
@@ -138,7 +146,8 @@ void forget_pool() {
 // Held by one caller at a time; the others go on without helpers.
 class PoolLease {
  public:
-  PoolLease() : held_(!pool_taken.test_and_set(std::memory_order_acquire)) {
+  explicit PoolLease(bool wanted)
+      : held_(wanted && !pool_taken.test_and_set(std::memory_order_acquire)) {
     if (!held_ || pool != nullptr) return;
     static const int registered = pthread_atfork(nullptr, nullptr, forget_pool);
     (void)registered;
@@ -168,11 +177,13 @@ struct Scratch {
 void parallel_for(size_t count, unsigned threads, LoopBody body, void* context) {
   Loop loop{count, body, context};
   if (threads > count) threads = static_cast<unsigned>(count);
-  if (threads > 1) {
-    const PoolLease lease;
-    if (lease) return pool->run(loop, threads);
+  const PoolLease lease(threads > 1);
+  if (lease) {
+    pool->run(loop, threads);
+  } else {
+    loop.run();
   }
-  loop.run();
+  if (loop.failure) std::rethrow_exception(loop.failure);
 }
 
 float* thread_scratch(size_t floats) {

@@ -8,7 +8,8 @@ namespace mmgrec {
 using LoopBody = void (*)(void* context, size_t index);
 
 // Calls body(context, i) for every i in [0, count), on the calling thread and up to `threads` - 1
-// others; returns when all are done. The body must not throw.
+// others; returns when all are done. What the body throws is thrown here, the first if there are
+// several; indices that nobody has begun by then are left out.
 //
 //   indices are drawn from one atomic counter, so that uneven work balances itself
 //   workers are started when first wanted, kept for the life of the process, and sleep in between;

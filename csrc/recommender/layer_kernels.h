@@ -66,9 +66,8 @@ struct NormOp {
 
 // Attention of the newest position of each beam over the positions of its prefix.
 //
-//   at[row * positions + p]   the row Q | K | V (heads * width floats each) of position p, which
-//   may
-//                             be read beyond its end by a vector
+//   at[row * positions + p]   the row Q | K | V (heads * width floats each) of position p; a vector
+//                             may be read beyond its end
 struct PrefixAttention {
   size_t rows = 0;
   size_t positions = 0;

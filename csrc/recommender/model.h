@@ -87,7 +87,7 @@ class Model {
   const float* start = nullptr;
   const float* start_query = nullptr;
 
-  size_t table_bytes() const { return table_bytes_; }
+  // Of the weights, without what follows from them (tables, the start vector).
   size_t packed_bytes() const { return slab_.bytes() - table_bytes_; }
 
  private:

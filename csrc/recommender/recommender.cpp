@@ -1,8 +1,6 @@
 #include "recommender/recommender.h"
 
 #include <algorithm>
-#include <exception>
-#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -11,21 +9,6 @@
 
 namespace mmgrec {
 namespace {
-
-// Runs body(index) in parallel; the first exception of any of them is thrown in the end.
-template <class Body>
-void parallel_try(size_t count, unsigned threads, Body&& body) {
-  std::exception_ptr failure;
-  std::once_flag failed;
-  parallel_for(count, threads, [&](size_t index) {
-    try {
-      body(index);
-    } catch (...) {
-      std::call_once(failed, [&] { failure = std::current_exception(); });
-    }
-  });
-  if (failure) std::rethrow_exception(failure);
-}
 
 [[noreturn]] void refuse(const std::string& what) { throw std::invalid_argument(what); }
 
@@ -64,7 +47,7 @@ void Recommender::recommend(const SearchPlan& plan, const HistoryBatch& historie
   sized.longest = histories.longest();
   Carver count;
   UserSearch(count, model_, sized);
-  parallel_try(histories.users(), stages != nullptr ? 1 : threads, [&](size_t user) {
+  parallel_for(histories.users(), stages != nullptr ? 1 : threads, [&](size_t user) {
     Carver cut(thread_arena(count.bytes()));
     UserSearch search(cut, model_, sized);
     const LinearScope scope(model_.linear());
@@ -91,7 +74,7 @@ std::unique_ptr<EncodedUsers> Recommender::encode(const HistoryBatch& histories,
   const size_t longest = histories.longest();
   Carver count;
   Encoder(count, model_, longest);
-  parallel_try(histories.users(), threads, [&](size_t user) {
+  parallel_for(histories.users(), threads, [&](size_t user) {
     Carver cut(thread_arena(count.bytes()));
     const LinearScope scope(model_.linear());
     Encoder(cut, model_, longest).encode({model_}, histories.of(user), encoded->of(user));
@@ -106,7 +89,7 @@ void Recommender::decode(const EncodedUsers& memory, const PrefixBatch& batch, f
   const std::vector<size_t> starts = prefix_runs(batch);
   const size_t columns = model_.shape().level_sizes[batch.tokens];
   const size_t width = model_.shape().item_width;
-  parallel_try(starts.size() - 1, threads, [&](size_t run) {
+  parallel_for(starts.size() - 1, threads, [&](size_t run) {
     const size_t first = starts[run];
     const UserMemory& user = memory.of(static_cast<size_t>(batch.users[first]));
     const LinearScope scope(model_.linear());

@@ -1,7 +1,5 @@
 #include "simd/dispatch.h"
 
-#include <stdexcept>
-
 namespace mmgrec {
 
 namespace baseline {
@@ -43,15 +41,5 @@ const std::vector<const Kernels*>& runnable_kernels() {
 }
 
 const Kernels& best_kernels() { return *runnable_kernels().front(); }
-
-const Kernels& kernels_named(const std::string& name) {
-  std::string names;
-  for (const Kernels* each : runnable_kernels()) {
-    if (each->name == name) return *each;
-    names += (names.empty() ? "" : ", ") + std::string(each->name);
-  }
-  throw std::invalid_argument("no such instruction set runs here: " + name + "; there are " +
-                              names);
-}
 
 }  // namespace mmgrec

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <string>
 #include <vector>
 
 #include "ops/constrained_topk_kernels.h"
@@ -37,8 +36,5 @@ const std::vector<const Kernels*>& runnable_kernels();
 
 // The best of them.
 const Kernels& best_kernels();
-
-// The named one. Throws std::invalid_argument, listing the names, if it does not run here.
-const Kernels& kernels_named(const std::string& name);
 
 }  // namespace mmgrec

@@ -56,6 +56,9 @@ class Trie : public Catalog {
   size_t num_items() const { return view_.items; }
   size_t num_levels() const { return view_.levels; }
   uint32_t level_size(size_t level) const { return view_.level_sizes[level]; }
+  std::vector<uint32_t> level_sizes() const {
+    return {view_.level_sizes, view_.level_sizes + view_.levels};
+  }
   // The size of its file.
   size_t num_bytes() const;
 

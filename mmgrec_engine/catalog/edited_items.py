@@ -17,16 +17,15 @@ from mmgrec_engine.errors import ArtifactError, EditError, RequestError
 
 Ints = NDArray[np.int64]
 
-_LEAST_ID, _MOST_ID = -(2**63), 2**63 - 1
 
-
-def as_new_ids(ids: Sequence[Hashable], state: CatalogState) -> list[Hashable]:
+def as_new_ids(ids: Sequence[Hashable], state: CatalogState, items: pl.DataFrame) -> list[Hashable]:
     """Return external ids of items to insert; those of deleted items are free again.
 
     Raises
     ------
     EditError
-        An id is of another type than the others, too large, given twice, or an item has it.
+        An id is of another type than the others, does not fit the column of the table ``items``, is
+        given twice, or an item has it.
     """
     plain = [value.item() if isinstance(value, np.generic) else value for value in ids]
     for place, value in enumerate(plain):
@@ -36,12 +35,7 @@ def as_new_ids(ids: Sequence[Hashable], state: CatalogState) -> list[Hashable]:
                 value=f"{value!r} of type {type(value).__name__}",
                 allowed=f"type {state.ids.type.__name__}, as the others",
             )
-        if isinstance(value, int) and not _LEAST_ID <= value <= _MOST_ID:
-            raise EditError(
-                f"new item {place} has an id that is no 64-bit number",
-                value=value,
-                allowed=f"{_LEAST_ID} to {_MOST_ID}",
-            )
+    as_series("item", plain, items, "an id cannot be stored")
     check_unique(plain)
     rows = state.ids.rows_or_missing(plain)
     known = np.flatnonzero(rows >= 0)
@@ -105,14 +99,7 @@ def column_values(
             raise EditError(
                 "unknown column", value=repr(name), allowed=", ".join(settable) or "none"
             )
-        try:
-            series = pl.Series(name, list(column), dtype=items[name].dtype)
-        except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
-            raise EditError(
-                f"column {name!r} has a value of another type",
-                value=error,
-                allowed=str(items[name].dtype),
-            ) from None
+        series = as_series(name, column, items, f"column {name!r} has a value of another type")
         if len(series) != count:
             raise EditError(
                 f"column {name!r} and ids differ in number", value=f"{len(series)} and {count}"
@@ -120,6 +107,20 @@ def column_values(
         for item, value in zip(values, series.to_list(), strict=True):
             item[name] = value
     return values
+
+
+def as_series(name: str, values: Sequence[Any], items: pl.DataFrame, wrong: str) -> pl.Series:
+    """Return values as more of a column of the items table.
+
+    Raises
+    ------
+    EditError
+        One does not fit the column's type; ``wrong`` says so.
+    """
+    try:
+        return pl.Series(name, list(values), dtype=items[name].dtype)
+    except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
+        raise EditError(wrong, value=error, allowed=str(items[name].dtype)) from None
 
 
 def checked_vectors(
@@ -136,8 +137,9 @@ def checked_vectors(
         Not a matrix of numbers, another shape, or not finite.
     """
     try:
-        array = np.array(values, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+            array = np.array(values, dtype=np.float32)
+    except (TypeError, ValueError, OverflowError) as error:
         raise RequestError(f"{what} is no matrix of numbers", value=error) from None
     if array.shape != shape:
         raise RequestError(

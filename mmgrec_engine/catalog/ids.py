@@ -160,9 +160,9 @@ class _TextRows:
             return -1
 
 
+_NUMBERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
+
+
 def _as_numbers(ids: pl.Series) -> Ints | None:
-    """Return integer ids as an array; nothing where they are none, or too large for 64 bits."""
-    if len(ids) == 0 or not ids.dtype.is_integer():
-        return None
-    numbers = ids.cast(pl.Int64, strict=False)
-    return None if numbers.null_count() else numbers.to_numpy()
+    """Return integer ids as an array; nothing where a later one may not fit into 64 bits."""
+    return ids.cast(pl.Int64).to_numpy() if len(ids) and ids.dtype in _NUMBERS else None

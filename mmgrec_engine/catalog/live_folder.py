@@ -84,16 +84,20 @@ class WriterLock:
     """The right to write to a folder; one process has it at a time, and a killed one loses it."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = (folder / "writer.lock").open("ab")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.close()
-            raise ArtifactError(
-                f"{folder} is open for writing already",
-                allowed="one writer at a time",
-                remedy="close it there, or open it with read_only=True",
-            ) from None
+        path = folder / "writer.lock"
+        with contextlib.ExitStack() as opened:
+            try:
+                self._file = opened.enter_context(path.open("ab"))
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ArtifactError(
+                    f"{folder} is open for writing already",
+                    allowed="one writer at a time",
+                    remedy="close it there, or open it with read_only=True",
+                ) from None
+            except OSError as error:
+                raise unwritable(path, error) from error
+            opened.pop_all()
 
     def release(self) -> None:
         """Give the right back; in a forked child let go of it, which leaves it with the parent."""
@@ -167,9 +171,9 @@ def _read_once(folder: Path) -> Generation:
     try:
         live = _native.LiveCatalog.open(str(opened.file("trie.bin")), ids)
         journal = _native.JournalContents.read(str(journal_path(folder, number)))
+        payloads = _read_payloads(opened)
     except (_native.DamagedFile, OSError, ValueError) as error:
         raise ArtifactError(f"{folder} cannot be opened", value=error, remedy=_REMEDY) from error
-    payloads = _read_payloads(opened)
     # The manifest of a generation is removed before any of its files is replaced, so all of them
     # were of this one.
     if generation_on_disk(folder) != number:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import keyword
 import threading
+import unicodedata
 from collections import OrderedDict
 
 import numpy as np
@@ -42,7 +44,7 @@ class NamedFilters:
         Parameters
         ----------
         name : str
-            Letters, digits and underscores; not ``and``, ``or`` or ``not``.
+            Letters, digits and underscores; no word of Python, such as ``not``.
         rows : array
             Rows of its items, in any order.
         num_rows : int
@@ -53,11 +55,14 @@ class NamedFilters:
         RequestError
             The name cannot be used in an expression.
         """
-        if not name.isidentifier() or name in ("and", "or", "not"):
+        # What the parser would read as another name, or as none, could never be asked for.
+        plain = unicodedata.normalize("NFKC", name) == name and len(name) <= LONGEST_EXPRESSION
+        if not plain or not name.isidentifier() or keyword.iskeyword(name):
             raise RequestError(
                 "a filter cannot have this name",
                 value=repr(name),
-                allowed="letters, digits and underscores, not beginning with a digit",
+                allowed="letters, digits and underscores, not beginning with a digit; no word of "
+                "Python such as not, in, if",
             )
         made = LeafSet.of(rows, num_rows)
         with self._lock:
@@ -100,12 +105,27 @@ class NamedFilters:
         with self._lock:
             found = self._combined.get(key)
             if found is None:
-                found = self._combined[key] = self._evaluate(_parse(expression), num_rows)
+                found = self._combined[key] = self._read(expression, num_rows)
                 while len(self._combined) > MOST_COMBINATIONS:
                     self._combined.popitem(last=False)
             else:
                 self._combined.move_to_end(key)
             return found
+
+    def _read(self, expression: str, num_rows: int) -> LeafSet:
+        if len(expression) > LONGEST_EXPRESSION:
+            raise RequestError(
+                "a filter expression is too long",
+                value=f"{len(expression)} characters",
+                allowed=f"at most {LONGEST_EXPRESSION}",
+            )
+        try:
+            return self._evaluate(ast.parse(expression.strip(), mode="eval").body, num_rows)
+        # Too deep: for the parser, or for a message about a part that is no filter.
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            raise RequestError(
+                "a filter expression cannot be read", value=repr(expression), allowed=_EXAMPLE
+            ) from None
 
     def _evaluate(self, node: ast.expr, num_rows: int) -> LeafSet:
         if isinstance(node, ast.Name):
@@ -133,18 +153,3 @@ class NamedFilters:
             allowed=", ".join(self.names()) or "none was uploaded",
             remedy="upload it with engine.set_filter",
         )
-
-
-def _parse(expression: str) -> ast.expr:
-    if len(expression) > LONGEST_EXPRESSION:
-        raise RequestError(
-            "a filter expression is too long",
-            value=f"{len(expression)} characters",
-            allowed=f"at most {LONGEST_EXPRESSION}",
-        )
-    try:
-        return ast.parse(expression.strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise RequestError(
-            "a filter expression cannot be read", value=repr(expression), allowed=_EXAMPLE
-        ) from None

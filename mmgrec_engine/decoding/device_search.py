@@ -144,7 +144,7 @@ class DeviceSearcher:
         Returns
         -------
         leaves, scores, certified : array
-            ``[B, k]`` and ``[B]``, as of `mmgrec_engine.decoding.beam_search.SearchResult`.
+            ``[B, k]`` and ``[B]``, as of `mmgrec_engine.decoding.searcher.SearchResult`.
 
         Raises
         ------

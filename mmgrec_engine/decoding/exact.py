@@ -102,6 +102,7 @@ def exact_search(
     search = _ExactSearch(expander, k)
     catalog = expander.catalog
     pool = Prefixes.roots(expander.num_users, catalog.native.whole)
+    pool = pool.take(pool.num_leaves > 0)  # an empty catalogue's root leads nowhere
     for level in range(catalog.num_levels):
         pool = search.first_pass(pool, level, max(beam_width, k))
     while len(pool):

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmgrec_engine import _native
+from mmgrec_engine.errors import RequestError
 from mmgrec_engine.models.config import RQVAEConfig
 from mmgrec_engine.models.state_arrays import of_shape
 from mmgrec_engine.native_errors import named_errors
@@ -59,13 +60,22 @@ class ItemQuantizer:
         last_choices : array
             ``[n, K]`` codewords of the last level, nearest to the residual first; the first is the
             item's own.
+
+        Raises
+        ------
+        RequestError
+            A vector is so long that its squared length is no finite number.
         """
         residual = np.ascontiguousarray(self._encoded(vectors))
         count, levels = len(residual), len(self._codebooks)
-        codes = np.empty((count, levels), np.int64)
+        codes, norms = np.empty((count, levels), np.int64), np.empty(count, np.float32)
         with named_errors("rq_assign"):
-            _native.rq_assign(
-                residual, self._codebooks, codes, np.empty(count, np.float32), None, num_threads()
+            _native.rq_assign(residual, self._codebooks, codes, norms, None, num_threads())
+        if not np.isfinite(norms).all():
+            raise RequestError(
+                "a vector is too long for any Rec-ID",
+                value=f"row {int(np.isfinite(norms).argmin())}",
+                allowed="vectors like those of the model's items",
             )
         for level, codebook in enumerate(self._codebooks[:-1]):
             residual = residual - codebook[codes[:, level]]

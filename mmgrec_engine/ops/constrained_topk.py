@@ -92,9 +92,8 @@ class Beams:
     @classmethod
     def whole(cls, catalog: Searchable, users: int, device: torch.device | str = "cpu") -> Beams:
         """Return the beams that a search begins with: everything, score 0."""
-        lo, hi, added_lo, added_hi = catalog.native.whole
-        root = torch.tensor([[lo, hi, added_lo, added_hi]] * users, device=device).view(users, 1, 4)
-        return cls.of_ranges(root, torch.zeros(users, 1, device=device))
+        whole = torch.tensor(catalog.native.whole, dtype=torch.int64, device=device)
+        return cls.of_ranges(whole.repeat(users, 1, 1), torch.zeros(users, 1, device=device))
 
     @classmethod
     def of_ranges(cls, ranges: Tensor, scores: Tensor) -> Beams:

@@ -80,9 +80,10 @@ def cross_attention_beams_work(
 
 
 def _check_shapes(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor) -> None:
-    if q.dim() != 4 or k.shape != v.shape or q.shape[:2] != k.shape[:2]:
+    fits = q.dim() == k.dim() == 4 and k.shape == v.shape and lengths.shape == q.shape[:1]
+    if not fits or (*q.shape[:2], q.shape[3]) != (*k.shape[:2], k.shape[3]):
         raise ConfigError(
-            "cross_attention_beams: q, k, v do not fit together",
-            value=f"{tuple(q.shape)}, {tuple(k.shape)}, {tuple(v.shape)}",
-            allowed="[B, H, M, d_k] and twice [B, H, L, d_k]",
+            "cross_attention_beams: q, k, v and lengths do not fit together",
+            value=f"{tuple(q.shape)}, {tuple(k.shape)}, {tuple(v.shape)}, {tuple(lengths.shape)}",
+            allowed="[B, H, M, d_k], twice [B, H, L, d_k] and [B]",
         )

@@ -53,14 +53,15 @@ def feed_forward_norm(
     BackendError
         The backend is unknown.
     """
-    width, inner = x.shape[-1], into[0].shape[0]
-    if into[0].shape != (inner, width) or out_of[0].shape != (width, inner):
-        raise ConfigError(
-            "feed_forward_norm: x and the weights do not fit together",
-            value=f"{tuple(x.shape)}, {tuple(into[0].shape)}, {tuple(out_of[0].shape)}",
-            allowed="[..., E], [F, E], [E, F]",
-        )
     tensors = (x, *into, *out_of, norm_weight, norm_bias)
+    width, inner = x.shape[-1], into[0].shape[0]
+    wanted = ((inner, width), (inner,), (width, inner), (width,), (width,), (width,))
+    if any(t.shape != shape for t, shape in zip(tensors[1:], wanted, strict=True)):
+        raise ConfigError(
+            "feed_forward_norm: x, the weights and the norm do not fit together",
+            value=", ".join(str(tuple(t.shape)) for t in tensors),
+            allowed="[..., E], [F, E], [F], [E, F], [E], [E], [E]",
+        )
     if on_triton("feed_forward_norm", backend, *tensors):
         from mmgrec_engine.kernels import feed_forward_norm as kernel
         from mmgrec_engine.kernels.linear_norm import WIDEST

@@ -53,13 +53,15 @@ def linear_norm(
     BackendError
         The backend is unknown.
     """
-    if weight.shape != (residual.shape[-1], x.shape[-1]) or x.shape[:-1] != residual.shape[:-1]:
-        raise ConfigError(
-            "linear_norm: x, residual and weight do not fit together",
-            value=f"{tuple(x.shape)}, {tuple(residual.shape)}, {tuple(weight.shape)}",
-            allowed="[..., N], [..., E], [E, N]",
-        )
     tensors = (x, residual, weight, norm_weight, norm_bias)
+    width = residual.shape[-1:]
+    fits = weight.shape == (*width, x.shape[-1]) and x.shape[:-1] == residual.shape[:-1]
+    if not fits or norm_weight.shape != width or norm_bias.shape != width:
+        raise ConfigError(
+            "linear_norm: x, residual, weight and norm do not fit together",
+            value=", ".join(str(tuple(t.shape)) for t in tensors),
+            allowed="[..., N], [..., E], [E, N], [E], [E]",
+        )
     if on_triton("linear_norm", backend, *tensors):
         from mmgrec_engine.kernels import linear_norm as kernel
 

@@ -123,7 +123,7 @@ def relation_attention_packed(
     Raises
     ------
     ConfigError
-        Shapes or types do not fit together; offsets do not ascend within the rows.
+        Shapes or types do not fit together; offsets do not ascend from 0 to R (native).
     BackendError
         The backend is unknown.
     """

@@ -196,6 +196,17 @@ def test_one_writer_and_any_readers(tmp_path: Path) -> None:
         LiveCatalog.create(tmp_path / "d", CODES, SIZES, [1, 2, 1])
 
 
+def test_a_folder_that_cannot_be_written_is_read_and_not_edited(tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    LiveCatalog.create(folder, CODES, SIZES).close()
+    # Stands for a read-only disk, which root could write to.
+    (folder / "writer.lock").unlink()
+    (folder / "writer.lock").mkdir()
+    with pytest.raises(ArtifactError, match=r"cannot write .*writer\.lock"):
+        LiveCatalog.open(folder)
+    assert LiveCatalog.open(folder, read_only=True).snapshot().num_items == 3
+
+
 def test_readers_in_other_processes_may_open_at_any_time(tmp_path: Path) -> None:
     folder = tmp_path / "c"
     stop = threading.Event()

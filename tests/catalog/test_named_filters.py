@@ -65,9 +65,13 @@ def test_long_and_deep_expressions(filters: NamedFilters) -> None:
     assert len(filters.resolve(deep, 10)) == 5
     with pytest.raises(RequestError, match="too long"):
         filters.resolve("not " + deep + " " * 100, 10)
+    for wrong in ("-" * (LONGEST_EXPRESSION - 1) + "a", "~" * 500 + "even", "a." * 400 + "a"):
+        with pytest.raises(RequestError, match="a filter expression"):
+            filters.resolve(wrong, 10)
 
 
-@pytest.mark.parametrize("name", ["", "in stock", "not", "1st", "a-b"])
+# The last one is a ligature, which Python's parser reads as "fi".
+@pytest.mark.parametrize("name", ["", "in stock", "not", "if", "None", "1st", "a-b", "\ufb01lm"])
 def test_names_fit_expressions(filters: NamedFilters, name: str) -> None:
     with pytest.raises(RequestError, match="cannot have this name"):
         filters.set(name, np.arange(2), 10)

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <ctime>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -58,6 +59,19 @@ void test_nested() {
   CHECK(total.load() == 20);
 }
 
+void test_what_the_body_throws_is_thrown() {
+  for (const unsigned threads : {1u, 3u}) {
+    for (int i = 0; i < 200; ++i) {
+      CHECK_THROWS(parallel_for(50, threads,
+                                [](size_t at) {
+                                  if (at % 7 == 3) throw std::bad_alloc();
+                                }),
+                   std::bad_alloc);
+      check_loop(50, threads);
+    }
+  }
+}
+
 void test_child_after_fork() {
   check_loop(10, 2);
   const pid_t child = fork();
@@ -86,5 +100,6 @@ int main() {
   test_idle_workers_sleep();
   test_many_callers();
   test_nested();
+  test_what_the_body_throws_is_thrown();
   test_scratch_is_kept();
 }

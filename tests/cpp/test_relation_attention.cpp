@@ -1,34 +1,16 @@
 // relation_attention of every instruction set against the formula in double precision.
 #include <cmath>
-#include <cstdlib>
 #include <limits>
-#include <new>
 #include <random>
 #include <stdexcept>
 #include <vector>
 
+#include "allocations.h"
 #include "check.h"
 #include "kernels.h"
 #include "ops/relation_attention.h"
 
 using namespace mmgrec;
-
-// Counts allocations, to see that a second call makes none.
-static size_t allocations = 0;
-void* operator new(size_t size) {
-  ++allocations;
-  if (void* p = std::malloc(size)) return p;
-  throw std::bad_alloc();
-}
-void* operator new(size_t size, std::align_val_t alignment) {
-  ++allocations;
-  const size_t unit = static_cast<size_t>(alignment);
-  if (void* p = std::aligned_alloc(unit, (size + unit - 1) / unit * unit)) return p;
-  throw std::bad_alloc();
-}
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
-void operator delete(void* p, size_t) noexcept { std::free(p); }
 
 namespace {
 
@@ -175,12 +157,10 @@ void test_nan_is_not_hidden(const Kernels& kernels) {
 void test_no_allocation_after_the_first_call(const Kernels& kernels) {
   Problem problem(8, 4, 64, 16, std::vector<int64_t>(8, 64));
   const RelationAttention op = problem.op();
-  const size_t at_first = allocations;
   relation_attention(op, 1, &kernels);
-  CHECK(allocations >= at_first);
-  const size_t before = allocations;
+  const size_t before = allocations();
   relation_attention(op, 1, &kernels);
-  CHECK(allocations == before);
+  CHECK(allocations() == before);
 }
 
 }  // namespace

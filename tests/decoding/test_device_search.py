@@ -19,9 +19,10 @@ from mmgrec_engine.catalog.nodes import NodeVectors
 from mmgrec_engine.catalog.snapshot import Snapshot
 from mmgrec_engine.catalog.trie import Trie
 from mmgrec_engine.decoding import device_search
-from mmgrec_engine.decoding.beam_search import SearchResult, beam_search
+from mmgrec_engine.decoding.beam_search import beam_search
 from mmgrec_engine.decoding.device_search import DeviceSearcher, Part
 from mmgrec_engine.decoding.device_shapes import MostRecent
+from mmgrec_engine.decoding.searcher import SearchResult
 from mmgrec_engine.errors import ConfigError
 from mmgrec_engine.models.config import RecommenderConfig
 from mmgrec_engine.models.recommender import Recommender

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmgrec_engine.catalog.filters import RankFilter
+from mmgrec_engine.catalog.trie import Trie
 from mmgrec_engine.decoding import exact
 from mmgrec_engine.decoding.searcher import SearchResult
 from tests_shared import SearchWorld
@@ -172,6 +173,15 @@ def test_calls_of_any_size_give_the_same(normalise: str, monkeypatch: pytest.Mon
         found = made.exact(30, 5, filters=filters)
         assert np.array_equal(found.ranks, expected.ranks), name
         np.testing.assert_allclose(found.scores, expected.scores, atol=TOLERANCE)
+
+
+def test_an_empty_catalogue() -> None:
+    made = SearchWorld([4, 4], 10, 0, node_vectors=False)
+    made.trie, _ = Trie.build(np.zeros((0, 2), np.int32), [4, 4])
+    for backend in ("native", "reference"):
+        found = made.exact(3, 5, backend=backend)
+        assert (found.ranks == -1).all()
+        assert found.certified.all()
 
 
 def test_no_users() -> None:

@@ -87,6 +87,14 @@ def test_codes_are_those_of_the_trained_quantiser(method: str) -> None:
     assert (np.diff(np.take_along_axis(distance, choices, 1), axis=1) >= -1e-6).all()
 
 
+@pytest.mark.parametrize("length", [1e25, 3e38])
+def test_vectors_beyond_all_measure_are_refused(length: float) -> None:
+    vectors = np.ones((3, 8), np.float32)
+    vectors[1] *= length
+    with pytest.raises(RequestError, match=r"too long(.|\n)*row 1"):
+        quantizer_of(model("rqkmeans")).codes(vectors)
+
+
 def test_weights_that_do_not_fit_are_named() -> None:
     rqvae = model("rqvae")
     with pytest.raises(ValueError, match=r"encoder.0.weight has the shape \(6, 8\), not \(6, 9\)"):

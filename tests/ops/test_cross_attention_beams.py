@@ -42,6 +42,12 @@ def test_empty_memory_gives_zeros() -> None:
 
 
 def test_wrong_shapes_are_named() -> None:
-    q, k = torch.ones(2, 1, 3, 4), torch.ones(1, 1, 5, 4)
-    with pytest.raises(ConfigError, match="do not fit"):
-        cross_attention_beams(q, k, k, torch.tensor([5, 5]))
+    q, k, lengths = torch.ones(2, 1, 3, 4), torch.ones(2, 1, 5, 4), torch.tensor([5, 5])
+    for wrong in (
+        (q, k[:1], k[:1], lengths),
+        (q, k, k[:, :, :4], lengths),
+        (q[..., :3], k, k, lengths),
+        (q, k, k, lengths[:1]),
+    ):
+        with pytest.raises(ConfigError, match="do not fit"):
+            cross_attention_beams(*wrong)

@@ -35,5 +35,9 @@ def test_what_does_not_fit_is_named() -> None:
     into, out_of = (torch.zeros(9, 5), torch.zeros(9)), (torch.zeros(5, 9), one)
     with pytest.raises(ConfigError, match="do not fit"):
         feed_forward_norm(x, into, (torch.zeros(9, 5), one), one, one)
+    with pytest.raises(ConfigError, match="do not fit"):
+        feed_forward_norm(x, (into[0], one), out_of, one, one)
+    with pytest.raises(ConfigError, match="do not fit"):
+        feed_forward_norm(x, into, out_of, one, one[:3])
     with pytest.raises(BackendError, match="triton, reference"):
         feed_forward_norm(x, into, out_of, one, one, backend="cuda")

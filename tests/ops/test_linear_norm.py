@@ -34,5 +34,7 @@ def test_what_does_not_fit_is_named() -> None:
     x, one = torch.zeros(2, 5), torch.ones(7)
     with pytest.raises(ConfigError, match="do not fit"):
         linear_norm(x, torch.zeros(2, 7), torch.zeros(5, 7), one, one)
+    with pytest.raises(ConfigError, match="do not fit"):
+        linear_norm(x, torch.zeros(2, 7), torch.zeros(7, 5), one[:5], one)
     with pytest.raises(BackendError, match="triton, reference"):
         linear_norm(x, torch.zeros(2, 7), torch.zeros(7, 5), one, one, backend="cuda")
