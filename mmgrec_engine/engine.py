@@ -149,7 +149,8 @@ class Engine:
 
         ::
 
-            rows   = rows of the history's items (a set: order and repeats do not matter)
+            rows   = rows of the history's items, each once, where it was last; their order matters
+                     to models that were trained on times, and to no others
             memory = encode(rows)
             result = constrained beam search, seen and denied items excluded inside the search;
                      exact: and on, best prefix first, until nothing better can be left
@@ -157,8 +158,8 @@ class Engine:
         Parameters
         ----------
         histories : sequence of sequences of item ids
-            One per user, at least one item each. Of very long ones the last ``max_history`` items
-            are encoded; all of them count as seen.
+            One per user, at least one item each, oldest first. Of very long ones the last
+            ``max_history`` items are encoded; all of them count as seen.
         k, beam_width : int
             Results per user; beams per user (raised to k where smaller).
         users : sequence of user ids, optional
