@@ -74,7 +74,7 @@ def test_a_wrong_method_is_not_timed(world: World, monkeypatch: pytest.MonkeyPat
 def test_denied_items_that_come_back_are_not_timed(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(filter_request_cases, "DENIED", 500)
+    monkeypatch.setattr(filter_request_cases, "DENIED", 2500)
     engine = filter_request_cases.engine_of(world)
     case = filter_request_cases.filter_request_case(engine, world, 10)
     case.check()
