@@ -55,6 +55,7 @@ class TorchSearcher:
         # Beams, filters and node tables are in the CPU's memory, wherever the model computes.
         self.step_backend = _of_op("constrained_topk", backend, "cpu")
         self.backend = backend or attention
+        self._vectors: tuple[np.ndarray, Tensor] | None = None  # of the last state, and there
 
     @property
     def threads(self) -> int:
@@ -92,8 +93,17 @@ class TorchSearcher:
             self._tensor(padded),
             self._tensor(lengths),
             None if users is None else self._tensor(users),
-            self._tensor(state.vectors),
+            self._vectors_of(state),
         )
+
+    def _vectors_of(self, state: CatalogState) -> Tensor:
+        known = self._vectors
+        if known is None or known[0] is not state.vectors:
+            # Those of a file are mapped read-only, of which torch warns: it has no such tensors.
+            mapped = not state.vectors.flags.writeable
+            values = state.vectors.copy() if mapped else state.vectors
+            known = self._vectors = (state.vectors, self._tensor(values))
+        return known[1]
 
     def _tensor(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(values).to(self.device)

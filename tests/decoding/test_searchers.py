@@ -126,6 +126,17 @@ def test_all_give_the_same(folder: ModelFolder, backend: str) -> None:
         assert (found.certified == expected.certified).all()
 
 
+def test_mapped_vectors_are_copied_for_torch_and_only_once(run_folder: Path) -> None:
+    folder = load_model_folder(run_folder)
+    searcher, state = TorchSearcher(folder.model(), "reference"), state_of(folder)
+    assert not state.vectors.flags.writeable
+    first = searcher._vectors_of(state)
+    assert not np.shares_memory(first.cpu().numpy(), state.vectors)
+    assert searcher._vectors_of(state) is first
+    edited = replace(state, vectors=state.vectors * 2)
+    assert torch.equal(searcher._vectors_of(edited), 2 * first)
+
+
 def on_device(folder: ModelFolder) -> GpuSearcher:
     """What a GPU runs; where there is none, the same without graphs."""
     if NO_GPU:
