@@ -90,6 +90,7 @@ def write_folder(
     committing = False
     try:
         path.mkdir(parents=True, exist_ok=True)
+        _finish_killed_commit(path)  # before what it left is taken for stale
         remove_stale_staging(path)
         staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=path))
         files = {name: _write_file(staging / name, write) for name, write in writers.items()}

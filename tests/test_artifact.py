@@ -12,7 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmgrec_engine.artifact import MANIFEST, folder_exists, open_folder, write_file, write_folder
+from mmgrec_engine.artifact import (
+    MANIFEST,
+    STAGING_PREFIX,
+    folder_exists,
+    open_folder,
+    write_file,
+    write_folder,
+)
 from mmgrec_engine.errors import ArtifactError
 from mmgrec_engine.writers import read_arrays, write_arrays, write_bytes
 
@@ -112,6 +119,24 @@ def test_kill_between_the_moves_loses_nothing(tmp_path: Path, moves: int) -> Non
     assert not (tmp_path / MANIFEST).exists()
     assert open_folder(tmp_path, "test").file("x.bin").read_bytes() == b"new"
     assert not list(tmp_path.glob(".staging-*"))
+
+
+def test_a_failed_write_after_a_killed_one_loses_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    write_folder(folder, "test", {"state": "new"}, {"a": write_bytes(b"new")})
+    staging = folder / f"{STAGING_PREFIX}killed"  # as after a kill behind the old manifest's end
+    staging.mkdir()
+    for name in ("a", MANIFEST):
+        (folder / name).rename(staging / name)
+
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    with pytest.raises(ArtifactError):
+        write_folder(folder, "test", {}, {"a": full})
+    opened = open_folder(folder, "test")
+    assert opened.config["state"] == "new"
+    assert opened.file("a").read_bytes() == b"new"
 
 
 def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
