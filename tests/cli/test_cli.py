@@ -59,7 +59,9 @@ def test_import_describe_train_evaluate_recommend(tmp_path: Path) -> None:
     mmgrec("train", data, *config)
     evaluated = json.loads(mmgrec("evaluate", run, "--json").stdout)
     wanted = {"dataset", "split", "users", "recall@10", "recall@20", "ndcg@10", "ndcg@20"}
-    assert wanted | {"precision@20", "coverage@20", "baselines", "seconds"} == set(evaluated)
+    others = {"precision@20", "coverage@20", "baselines", "seconds", "with_valid"}
+    assert wanted | others == set(evaluated)
+    assert "validation items shown" in mmgrec("evaluate", run, "--with-valid").stdout
     assert "ItemKNN" in mmgrec("evaluate", run, "--split", "valid").stdout
     exact = json.loads(mmgrec("evaluate", run, "--exact", "--json").stdout)
     assert set(exact) == set(evaluated) | {"certified"}
@@ -137,6 +139,8 @@ def test_errors_about_a_run(run_folder: Path, tmp_path: Path) -> None:
     assert "unknown user id" in mmgrec("recommend", run_folder, "--user", "nobody", code=2).stderr
     assert "unknown item id" in mmgrec("recommend", run_folder, "--history", "z", code=2).stderr
     assert "valid, test" in mmgrec("evaluate", run_folder, "--split", "dev", code=2).stderr
+    asked = ("evaluate", run_folder, "--split", "valid", "--with-valid")
+    assert "shows what is asked for" in mmgrec(*asked, code=2).stderr
     make_dataset().save(tmp_path / "data")
     assert Dataset.load(tmp_path / "data").num_items == 40
     done = mmgrec("train", tmp_path / "data", "--out", tmp_path / "r", "--preset", "best", code=2)

@@ -51,6 +51,28 @@ def test_users_without_history_get_the_most_popular_items() -> None:
     assert figures["recall@20"] > 0
 
 
+def test_validation_items_can_be_known_when_test_items_come(
+    dataset: Dataset, run_folder: Path
+) -> None:
+    known = dataset.knowing(Split.VALID)
+    together = dataset.histories(Split.TRAIN, Split.VALID)
+    assert known.histories(Split.TRAIN).offsets.tolist() == together.offsets.tolist()
+    assert known.histories(Split.TRAIN).item_rows.tolist() == together.item_rows.tolist()
+    assert not len(known.histories(Split.VALID).item_rows)
+    engine = EngineRank(Engine.load(run_folder), known, 10)
+    rows = np.flatnonzero(dataset.histories(Split.TEST).lengths)
+    for row, top in zip(rows, engine.rank(rows, 20), strict=True):
+        assert not set(together.of(int(row)).tolist()) & set(top.tolist())
+    figures = evaluate(dataset, Split.TEST, engine, known)
+    assert figures["with_valid"] is True
+    plain = evaluate(dataset, Split.TEST, EngineRank(engine.engine, dataset, 10))
+    assert plain["with_valid"] is False
+    # Tuned alike, on what was known at validation.
+    tuned = [f["baselines"]["itemknn"] for f in (figures, plain)]
+    for name in ("neighbours", "shrink", "user_power"):
+        assert tuned[0][name] == tuned[1][name]
+
+
 def test_engine_as_scorer(dataset: Dataset, run_folder: Path) -> None:
     scorer = EngineRank(Engine.load(run_folder), dataset, beam_width=20)
     top = scorer.rank(np.array([3, 0, 41]), 20)

@@ -20,19 +20,29 @@ def evaluate(
     exact: Annotated[
         bool, typer.Option("--exact", help="Find the true best of the whole catalogue.")
     ] = False,
+    with_valid: Annotated[
+        bool,
+        typer.Option(
+            "--with-valid",
+            help="Show the validation items too, as who ranks test items in order of time does.",
+        ),
+    ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Measure a run on held-out items: full catalogue, training items excluded."""
+    """Measure a run on held-out items: full catalogue, items of the histories excluded."""
     if split not in SPLITS:
         raise ConfigError("unknown split", value=split, allowed=", ".join(SPLITS))
+    if with_valid and split == "valid":
+        raise ConfigError("--with-valid shows what is asked for", allowed="with --split test")
     from mmgrec.data.dataset import Dataset, Split
     from mmgrec.evaluation.engine_rank import EngineRank
     from mmgrec.evaluation.protocol import evaluate as measure
     from mmgrec.evaluation.protocol import evaluation_table
 
     dataset = Dataset.load(run / "dataset")
-    engine = EngineRank(load_engine(run), dataset, beam_width, exact=exact)
-    figures = measure(dataset, Split(SPLITS[split]), engine)
+    known = dataset.knowing(Split.VALID) if with_valid else None
+    engine = EngineRank(load_engine(run), known or dataset, beam_width, exact=exact)
+    figures = measure(dataset, Split(SPLITS[split]), engine, known)
     if exact:
         figures["certified"] = engine.certified_share
     if json:

@@ -90,6 +90,12 @@ class Dataset:
         """Return the data set without the interactions of a split; users and items stay."""
         return replace(self, interactions=self.interactions.filter(pl.col("split") != int(split)))
 
+    def knowing(self, split: Split) -> Dataset:
+        """Return the data set with the interactions of a split among the training ones."""
+        moved = pl.when(pl.col("split") == int(split)).then(int(Split.TRAIN))
+        kept = moved.otherwise(pl.col("split")).cast(self.interactions["split"].dtype)
+        return replace(self, interactions=self.interactions.with_columns(kept.alias("split")))
+
     def save(self, path: Path, provenance: dict[str, Any] | None = None) -> None:
         """Write the data set as a folder, atomically."""
         features: dict[str, NDArray[Any]] = {}

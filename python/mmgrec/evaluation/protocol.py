@@ -13,7 +13,6 @@ from rich.table import Table
 from mmgrec.data.dataset import Dataset, Split
 from mmgrec.data.histories import Histories
 from mmgrec.evaluation.baselines import (
-    CoOccurrence,
     Rows,
     Scorer,
     best_knn,
@@ -62,7 +61,9 @@ class HeldOut:
         return summary(top, self.relevant, self.rows, self.num_items)
 
 
-def evaluate(dataset: Dataset, split: Split, scorer: Scorer) -> dict[str, Any]:
+def evaluate(
+    dataset: Dataset, split: Split, scorer: Scorer, known: Dataset | None = None
+) -> dict[str, Any]:
     """Evaluate a method on the users of a split.
 
     ::
@@ -80,13 +81,16 @@ def evaluate(dataset: Dataset, split: Split, scorer: Scorer) -> dict[str, Any]:
         VALID or TEST.
     scorer : baselines.base.Scorer
         Asked for users with training items only.
+    known : Dataset, optional
+        Whose training items are the histories, of ItemKNN as well, where more is known by then
+        than what was trained on: with validation items when test items come.
 
     Returns
     -------
     dict
         The object of ``mmgrec evaluate --json``. ItemKNN is tuned on validation.
     """
-    held_out = HeldOut.of(dataset, split)
+    held_out = HeldOut.of(known or dataset, split)
     started = time.monotonic()
     ours = held_out.summary(held_out.rank(scorer))
     seconds = time.monotonic() - started
@@ -94,6 +98,7 @@ def evaluate(dataset: Dataset, split: Split, scorer: Scorer) -> dict[str, Any]:
         "dataset": dataset.name,
         "split": split.name.lower(),
         "users": len(held_out.rows),
+        "with_valid": known is not None,
         **ours,
         "baselines": _baselines(dataset, held_out),
         "seconds": seconds,
@@ -101,10 +106,9 @@ def evaluate(dataset: Dataset, split: Split, scorer: Scorer) -> dict[str, Any]:
 
 
 def _baselines(dataset: Dataset, held_out: HeldOut) -> dict[str, dict[str, float]]:
-    history, num_items = held_out.history, held_out.num_items
-    counts = CoOccurrence(history, num_items)
-    knn = best_knn(history, dataset.histories(Split.VALID), num_items, counts)
-    neighbours = item_knn(history, num_items, held_out.rows, K, knn, counts)
+    train, num_items = dataset.histories(Split.TRAIN), held_out.num_items
+    knn = best_knn(train, dataset.histories(Split.VALID), num_items)
+    neighbours = item_knn(held_out.history, num_items, held_out.rows, K, knn)
     return {
         "popular": held_out.summary(held_out.popular),
         "itemknn": held_out.summary(neighbours) | knn.model_dump(),
@@ -120,8 +124,11 @@ def evaluation_table(figures: dict[str, Any]) -> Table:
     )
     if "certified" in figures:
         caption += f"; exact search, {figures['certified']:.1%} of the lists proved"
+    title = f"{figures['dataset']}, {figures['split']} split, {figures['users']:,} users"
+    if figures["with_valid"]:
+        title += ", validation items shown"
     table = Table(
-        title=escape(f"{figures['dataset']}, {figures['split']} split, {figures['users']:,} users"),
+        title=escape(title),
         caption=caption,
     )
     for name in ("", "most popular", "ItemKNN", "mmgrec", "over popular"):
