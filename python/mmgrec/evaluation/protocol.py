@@ -13,6 +13,7 @@ from rich.table import Table
 from mmgrec.data.dataset import Dataset, Split
 from mmgrec.data.histories import Histories
 from mmgrec.evaluation.baselines import (
+    CoOccurrence,
     Rows,
     Scorer,
     best_knn,
@@ -107,8 +108,9 @@ def evaluate(
 
 def _baselines(dataset: Dataset, held_out: HeldOut) -> dict[str, dict[str, float]]:
     train, num_items = dataset.histories(Split.TRAIN), held_out.num_items
-    knn = best_knn(train, dataset.histories(Split.VALID), num_items)
-    neighbours = item_knn(held_out.history, num_items, held_out.rows, K, knn)
+    counts = CoOccurrence(train, num_items)  # shown or not, nobody learns from other splits
+    knn = best_knn(train, dataset.histories(Split.VALID), num_items, counts)
+    neighbours = item_knn(held_out.history, num_items, held_out.rows, K, knn, counts)
     return {
         "popular": held_out.summary(held_out.popular),
         "itemknn": held_out.summary(neighbours) | knn.model_dump(),

@@ -122,6 +122,8 @@ class FilterStore:
         self._unknown.pop(name, None)
         try:
             ids = json.loads(self._path(name).read_text(encoding="utf-8"))["ids"]
+            if not all(isinstance(each, int | str) for each in ids):
+                raise TypeError("an id is neither a number nor a text")
             known = engine.item_ids.rows_or_missing(ids) >= 0
             engine.set_filter(name, [ids[i] for i in known.nonzero()[0]])
         except (OSError, ValueError, KeyError, TypeError, MMGRecError) as error:
