@@ -16,7 +16,6 @@ from mmgrec.profiling.cases import Case
 from mmgrec.profiling.engine_cases import BATCH, WIDTHS, engine_case
 from mmgrec.profiling.engine_world import World
 from mmgrec.profiling.filter_request_cases import UNFILTERED, engine_of, filter_request_case
-from mmgrec.profiling.filter_request_cases import WIDTHS as FILTERED_WIDTHS
 from mmgrec.profiling.report_parts import GROWTH, REQUESTS
 from mmgrec.profiling.timing import keep_freed_memory, threads
 from mmgrec_engine.engine import Engine
@@ -62,7 +61,7 @@ def filtered(items: int, width: int) -> Case:
 
 FILTERED = ["native_list", "native_ascending_list", "native_array", "native_named", UNFILTERED]
 FILTERED_CASES = [
-    functools.partial(filtered, items, width) for items in REQUESTS for width in FILTERED_WIDTHS
+    functools.partial(filtered, items, width) for items in REQUESTS for width in WIDTHS
 ]
 
 

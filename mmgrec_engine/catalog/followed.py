@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,9 +44,9 @@ class FollowedCatalog:
     def __init__(self, folder: Path) -> None:
         generation = read_generation(folder)
         self.folder = folder
-        self.payloads: Mapping[int, bytes] = generation.payloads
+        self.payloads = generation.payloads
         self._generation, self._journal = generation.number, generation.journal
-        self._native, self._payloads = generation.live, generation.payloads
+        self._native = generation.live
 
     @property
     def sequence(self) -> int:
@@ -73,7 +73,7 @@ class FollowedCatalog:
             return None
         batches: Batches = later.batches
         for batch in batches:
-            keep_payloads(self._payloads, batch.kinds, batch.ids, batch.payloads)
+            keep_payloads(self.payloads, batch.kinds, batch.ids, batch.payloads)
         self._journal = later
         return batches
 

@@ -13,13 +13,13 @@ import numpy as np
 import polars as pl
 
 from mmgrec.profiling.cases import Case
+from mmgrec.profiling.engine_cases import WIDTHS
 from mmgrec.profiling.engine_world import K, World
+from mmgrec.profiling.trie_cases import DENIED
 from mmgrec_engine.engine import Engine
 from mmgrec_engine.model_folder import ModelFolder
 from mmgrec_engine.requests import Recommendations
 
-DENIED = 10_000
-WIDTHS = (10, 20, 50)
 CALLS = 10
 UNFILTERED = "native_unfiltered"
 

@@ -83,7 +83,7 @@ class Judge:
 @torch.no_grad()
 def join_as_wide(
     users: Sequence[Tensor], items: Sequence[Tensor], widest: int, judge: Judge
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, float | None]:
     """Join encoders' vectors at their width, or wider ones where these rank clearly better.
 
     ::
@@ -102,11 +102,16 @@ def join_as_wide(
     judge : Judge
         Of vectors. Without validation items, or with more items than the ridge regression takes,
         the width stays D.
+
+    Returns
+    -------
+    users, items, score
+        And what the judge says of them; None where it was not asked.
     """
     joint = join_members(users, items)
     width = 2 * items[0].shape[1]
     if width > widest or len(items) == 1 or not judge.can_judge(len(items[0])):
-        return joint
+        return *joint, None
     score = judge(*joint)
     while width <= widest:
         wider = join_members(users, items, width)
@@ -114,7 +119,7 @@ def join_as_wide(
         if found < score * WIDER_GAIN:
             break
         joint, score, width = wider, found, 2 * width
-    return joint
+    return *joint, score
 
 
 @torch.no_grad()
@@ -124,6 +129,8 @@ def join_item_ridge(
     judge: Judge,
     seed: int,
     advance: Callable[[int], None] = lambda _: None,
+    *,
+    score: float | None = None,
 ) -> tuple[Tensor, Tensor, RidgeChoice]:
     """Blend the scores of an item-item ridge regression (EASE) into vectors.
 
@@ -149,6 +156,8 @@ def join_item_ridge(
         Of the randomised SVD.
     advance : callable
         Told after every candidate.
+    score : float, optional
+        What the judge has said of the vectors already.
 
     Returns
     -------
@@ -161,7 +170,7 @@ def join_item_ridge(
     """
     if not judge.can_judge(len(items)):
         return users, items, RidgeChoice(0.0, 0.0, 0.0, 0.0)
-    best, score = (users, items), judge(users, items)
+    best, score = (users, items), judge(users, items) if score is None else score
     choice = RidgeChoice(0.0, 0.0, score, score)
     interactions = interaction_matrix(judge.history, len(items)).astype(np.float32)
     gram = interactions.T @ interactions

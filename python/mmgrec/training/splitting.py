@@ -90,9 +90,7 @@ def split_epoch(
         Source of all randomness.
     """
     counts = np.diff(offsets)
-    owner = np.repeat(np.arange(len(counts)), counts)
     keys = torch.rand(len(items), generator=generator).numpy()
-    shuffled = items[np.lexsort((keys, owner))]
     users = np.flatnonzero(counts >= 2)
     low, high = limits.target_share
     draw = torch.rand(len(users), generator=generator).numpy()
@@ -104,13 +102,14 @@ def split_epoch(
         cut = offsets[users] + n - targets
         kept = np.minimum(targets, limits.max_targets)
         return EpochSplit(users, cut, cut - context, kept, context, items)
+    owner = np.repeat(np.arange(len(counts)), counts)
     return EpochSplit(
         users,
         offsets[users],
         offsets[users] + targets,
         np.minimum(targets, limits.max_targets),
         np.minimum(n - targets, limits.max_context),
-        shuffled,
+        items[np.lexsort((keys, owner))],
     )
 
 

@@ -178,11 +178,11 @@ def _join(
 
     train, valid = dataset.histories(Split.TRAIN), dataset.histories(Split.VALID)
     judge = Judge(train, valid, codes_of, config.graph_training.score_scale)
-    users, items = join_as_wide(member_users, member_items, config.graph.widest, judge)
+    users, items, score = join_as_wide(member_users, member_items, config.graph.widest, judge)
     if not config.graph.item_ridge:
         return users, items
     with common["report"].counter("item ridge", CANDIDATES) as advance:
-        users, items, _ = join_item_ridge(users, items, judge, seed, advance)
+        users, items, _ = join_item_ridge(users, items, judge, seed, advance, score=score)
     return users, items
 
 
