@@ -14,6 +14,7 @@ import pytest
 
 from mmgrec.data.dataset import Dataset, Modality, Split
 from mmgrec.training.pipeline import Run, restart_run, tokenize_run, train_run
+from mmgrec.training.presets import TrainConfig
 from mmgrec_engine.artifact import folder_exists
 from mmgrec_engine.errors import ArtifactError, DataError
 from mmgrec_engine.model_folder import load_model_folder
@@ -84,6 +85,11 @@ def test_killed_training_resumes_to_the_same_weights(
     assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
+def _with_codes(config: TrainConfig, size: int) -> TrainConfig:
+    quantizer = config.quantizer.model_copy(update={"codebook_size": size})
+    return config.model_copy(update={"quantizer": quantizer})
+
+
 def test_finished_tokeniser_is_read_back(dataset: Dataset, run_folder: Path) -> None:
     run = Run(run_folder, dataset, small_config(), "test", 0)
     tokens = tokenize_run(run, quiet_reporter(run.work / "logs"))
@@ -91,6 +97,26 @@ def test_finished_tokeniser_is_read_back(dataset: Dataset, run_folder: Path) -> 
     assert table["item"].to_list() == dataset.items["item"].to_list()
     assert tokens.level_sizes[:2] == [6, 6]
     assert len(np.unique(tokens.rec_ids, axis=0)) == dataset.num_items
+
+
+def test_runs_that_differ_behind_the_encoders_share_them(dataset: Dataset, tmp_path: Path) -> None:
+    config = small_config()
+    shared = tmp_path / "encoders"
+    runs = [
+        Run(tmp_path / "one", dataset, config, "test", 0, shared=shared),
+        Run(tmp_path / "two", dataset, _with_codes(config, 4), "test", 0, shared=shared),
+        Run(tmp_path / "seed", dataset, config, "test", 1, shared=shared),
+    ]
+    found = []
+    for run in runs:
+        tokens = tokenize_run(run, quiet_reporter(run.work / "logs"))
+        checkpoint = run.encoders / "graph"
+        made = (checkpoint / "best.safetensors").stat().st_mtime_ns
+        found.append((tokens.level_sizes[:2], checkpoint, made))
+    one, two, other_seed = found
+    assert (one[0], two[0]) == ([6, 6], [4, 4])
+    assert one[1:] == two[1:]  # not trained again
+    assert other_seed[1] != one[1]
 
 
 @pytest.mark.parametrize("change", ["seed", "data", "config"])

@@ -208,7 +208,9 @@ def _ours(
 ) -> Fit:
     def fit(seed: int, cold: ColdItems) -> tuple[Mapping[Among, Scorer], dict[str, Any]]:
         folder = out / "runs" / f"{variant.name}-seed{seed}"
-        run = Run(folder, cold.warm, variant.train_config(), variant.preset, seed, device)
+        shape = variant.train_config()
+        shared = out / "encoders"
+        run = Run(folder, cold.warm, shape, variant.preset, seed, device, shared=shared)
         report = Reporter(console, run.work / "logs")
         settings = {"preset": variant.preset, "overrides": variant.overrides}
         if dense:

@@ -90,7 +90,15 @@ def _ours(bench: Bench, variant: Variant, row: str, data: str) -> Method:
 
     def fit(seed: int) -> tuple[Scorer, dict[str, Any]]:
         folder = bench.out / "runs" / f"{variant.name}-seed{seed}"
-        run = Run(folder, bench.dataset, settings, variant.preset, seed, bench.device)
+        run = Run(
+            folder,
+            bench.dataset,
+            settings,
+            variant.preset,
+            seed,
+            bench.device,
+            shared=bench.out / "encoders",
+        )
         report = Reporter(bench.console, run.work / "logs")
         described = {"preset": variant.preset, "overrides": variant.overrides}
         if row == "dense":

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -16,6 +16,9 @@ from mmgrec.training.loop import epoch_generator, run_stage
 from mmgrec.training.presets import TrainConfig
 from mmgrec.training.reporter import Reporter
 
+JOINT = {"members", "widest", "item_ridge"}
+"""Fields of the graph encoder's shape that say how encoders are joined, and not what they are."""
+
 
 def train_members(
     dataset: Dataset,
@@ -26,7 +29,6 @@ def train_members(
     *,
     seed: int,
     report: Reporter,
-    **common: Any,  # noqa: ANN401 - what `run_stage` takes
 ) -> list[tuple[Tensor, Tensor]]:
     """Train the encoders and return their user and item vectors, in the first process.
 
@@ -37,6 +39,11 @@ def train_members(
 
     A member's weights depend on (seed, member) alone, not on who trains it: a team of one makes the
     same ones to the bit.
+
+    Parameters
+    ----------
+    work : Path
+        Where the members' checkpoints are; runs of one `encoder_fingerprint` may share it.
     """
     members, shape = config.graph.members, config.graph
     own, team = processes.teams(members)
@@ -47,6 +54,7 @@ def train_members(
     if team.first and not processes.first:
         report = Reporter(Console(quiet=True), work / "logs")
     epoch_generator(seed, "initial graph weights", 0)
+    fingerprint = encoder_fingerprint(dataset, config, seed)
     first = GraphStage(dataset, shape, config.graph_training, device, team)
     vectors = {}
     for member in own:
@@ -56,13 +64,21 @@ def train_members(
             stage,
             config.graph_training.loop,
             folder=work / stage.name,
+            fingerprint=fingerprint,
             seed=seed,
             report=report,
             processes=team,
-            **common,
         )
         vectors[member] = stage.vectors()
     return _gathered(vectors, members, dataset, shape.width, processes)
+
+
+def encoder_fingerprint(dataset: Dataset, config: TrainConfig, seed: int) -> str:
+    """Return the hash of all that an encoder's weights depend on but its place in the ensemble."""
+    shape = config.graph.model_dump_json(exclude=JOINT)
+    digest = hashlib.sha256(f"{seed}/{shape}/{config.graph_training.model_dump_json()}".encode())
+    dataset.hash_into(digest)
+    return digest.hexdigest()
 
 
 def _gathered(

@@ -18,7 +18,7 @@ import torch
 from mmgrec.data.dataset import Dataset, Split
 from mmgrec.training.distributed import ALONE, Processes
 from mmgrec.training.loop import epoch_generator, run_stage
-from mmgrec.training.members import train_members
+from mmgrec.training.members import encoder_fingerprint, train_members
 from mmgrec.training.presets import TrainConfig
 from mmgrec.training.recommender import Catalogue, RecommenderStage
 from mmgrec.training.reporter import Reporter
@@ -34,7 +34,8 @@ class Run:
     """A run's folder and what determines it; equal runs resume each other.
 
     ``device`` and ``processes`` may differ between them. ``source``: the data set's folder, noted
-    for reports, which need the features again.
+    for reports, which need the features again. ``shared``: where runs that differ in what comes
+    after the graph encoders find each other's.
     """
 
     folder: Path
@@ -45,6 +46,14 @@ class Run:
     device: str = "cpu"
     processes: Processes = ALONE
     source: Path | None = None
+    shared: Path | None = None
+
+    @property
+    def encoders(self) -> Path:
+        """Checkpoints of the graph encoders."""
+        if self.shared is None:
+            return self.work
+        return self.shared / encoder_fingerprint(self.dataset, self.config, self.seed)[:16]
 
     @property
     def work(self) -> Path:
@@ -71,8 +80,6 @@ def tokenize_run(run: Run, report: Reporter) -> Tokenized:
         raise DataError("the data set has no training interactions", value=run.dataset.name)
     folder, processes = run.folder / "tokenizer", run.processes
     common: dict[str, Any] = {
-        "work": run.work,
-        "fingerprint": run.fingerprint,
         "seed": run.seed,
         "report": report,
         "device": run.device,
@@ -80,9 +87,17 @@ def tokenize_run(run: Run, report: Reporter) -> Tokenized:
     }
     there = processes.first_says(lambda: folder_exists(folder, KIND))
     if not there and not processes.first:
-        train_members(run.dataset, run.config, **common)
+        train_members(run.dataset, run.config, run.encoders, **common)
     with processes.first_goes_first():  # the others read what it has left
-        return tokenize(run.dataset, run.config, folder=folder, **common)
+        return tokenize(
+            run.dataset,
+            run.config,
+            folder=folder,
+            work=run.work,
+            encoders=run.encoders,
+            fingerprint=run.fingerprint,
+            **common,
+        )
 
 
 def train_run(run: Run, report: Reporter) -> None:

@@ -64,6 +64,7 @@ def tokenize(
     *,
     folder: Path,
     work: Path,
+    encoders: Path,
     fingerprint: str,
     seed: int,
     report: Reporter,
@@ -84,8 +85,8 @@ def tokenize(
         Catalogue and training interactions.
     config : TrainConfig
         Shapes and trainings.
-    folder, work : Path
-        Where the result goes, and where checkpoints go meanwhile.
+    folder, work, encoders : Path
+        Where the result goes, and where checkpoints of the quantiser and of the encoders go.
     fingerprint : str
         Of data, configuration and seed; a result with another one is refused.
     seed : int
@@ -100,16 +101,16 @@ def tokenize(
     if folder_exists(folder, KIND):
         return load_tokenized(folder, fingerprint)
     report.say(f"Tokenising {dataset.num_items:,} items")
-    common: dict[str, Any] = {"fingerprint": fingerprint, "seed": seed, "report": report}
+    common: dict[str, Any] = {"seed": seed, "report": report}
     train = dataset.histories(Split.TRAIN)
-    members = train_members(dataset, config, work, device, processes, **common)
+    members = train_members(dataset, config, encoders, device, processes, **common)
     users, items = _join(dataset, config, members, common)
     features = fit_new_items(dataset.modalities, train, (users, items), seed)
     epoch_generator(seed, "initial quantizer weights", 0)
     quantizer = QuantizerStage(items, config.quantizer, config.quantizer_training, seed, device)
     if config.quantizer.method == "rqvae":
         loop = config.quantizer_training.loop
-        run_stage(quantizer, loop, folder=work / "quantizer", **common)
+        run_stage(quantizer, loop, folder=work / "quantizer", fingerprint=fingerprint, **common)
     else:
         quantizer.initialise_codebooks()
     with report.counter("codes", dataset.num_items) as advance:
