@@ -26,6 +26,8 @@ PORT = 18017
 @pytest.fixture
 def url(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("MMGREC_RUN", str(run_folder))
+    # Ray starts a proxy anew that is not up after five seconds, as happens on a busy core.
+    monkeypatch.setenv("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "120")
     monkeypatch.syspath_prepend(str(DEPLOY))
     seen = {"PYTHONPATH": str(DEPLOY), "MMGREC_RUN": str(run_folder)}
     ray.init(**LOCAL_RAY, runtime_env={"env_vars": seen})
