@@ -11,6 +11,7 @@ trie.bin              prefix trie
 items.parquet         leaf order: external id, title and other columns, Rec-ID, popularity
 users.parquet         external ids of the rows of the user vectors (only where the model has any)
 metrics.json          validation figures of the run
+choices.json          what validation chose, for a refit
 catalog/              the live catalogue, once items were edited (`catalog.live_folder`); it is
                       no part of the artifact, which stays as it was trained
 ===================== ==================================================================
@@ -107,6 +108,7 @@ def save_model_folder(
     features: Mapping[str, NDArray[np.float32]],
     tokenizer: Mapping[str, Any],
     metrics: Mapping[str, Any],
+    choices: Mapping[str, Any],
     provenance: Mapping[str, Any],
 ) -> None:
     """Write an artifact atomically.
@@ -121,8 +123,9 @@ def save_model_folder(
         State of the quantiser, and of the `FeatureMap`.
     tokenizer : mapping
         What rebuilds them: the fields of `models.config.TokenizerConfig`.
-    metrics, provenance : mapping
-        JSON-serialisable figures, and what made them (data set, preset, configuration, seed).
+    metrics, choices, provenance : mapping
+        JSON-serialisable: figures, what validation chose, and what made them (data set, preset,
+        configuration, seed).
     """
     config = {
         "model_version": MODEL_VERSION,
@@ -138,6 +141,7 @@ def save_model_folder(
         "trie.bin": folder.trie.save,
         "items.parquet": write_table(folder.items),
         "metrics.json": write_json(dict(metrics)),
+        "choices.json": write_json(dict(choices)),
     }
     if folder.users is not None:
         writers["users.parquet"] = write_table(pl.DataFrame({"user": folder.users}))

@@ -59,13 +59,27 @@ def test_import_describe_train_evaluate_recommend(tmp_path: Path) -> None:
     mmgrec("train", data, *config)
     evaluated = json.loads(mmgrec("evaluate", run, "--json").stdout)
     wanted = {"dataset", "split", "users", "recall@10", "recall@20", "ndcg@10", "ndcg@20"}
-    others = {"precision@20", "coverage@20", "baselines", "seconds", "with_valid"}
+    others = {"precision@20", "coverage@20", "baselines", "seconds", "with_valid", "refit"}
     assert wanted | others == set(evaluated)
     assert "validation items shown" in mmgrec("evaluate", run, "--with-valid").stdout
     assert "ItemKNN" in mmgrec("evaluate", run, "--split", "valid").stdout
     exact = json.loads(mmgrec("evaluate", run, "--exact", "--json").stdout)
     assert set(exact) == set(evaluated) | {"certified"}
     assert exact["certified"] == 1.0
+
+    again = tmp_path / "again"
+    mmgrec("train", data, "--refit", run, "--out", again)
+    assert json.loads((again / "choices.json").read_text()) == json.loads(
+        (run / "choices.json").read_text()
+    )
+    provenance = json.loads((again / "config.json").read_text())["config"]["provenance"]
+    assert provenance["refit_of"] == "../run"
+    assert provenance["preset"] == str(tmp_path / "config.json")
+    assert "validation items trained on" in mmgrec("evaluate", again).stdout
+    refused = mmgrec("evaluate", again, "--split", "valid", code=2)
+    assert "this is a refit" in refused.stderr
+    refused = mmgrec("train", data, "--refit", run, "--out", again, "--seed", 1, code=2)
+    assert "leave them out" in refused.stderr
 
     user, item = int(toy.users["user"][0]), int(toy.items["item"][4])
     found = json.loads(

@@ -14,6 +14,7 @@ from mmgrec_engine.errors import ConfigError
 if TYPE_CHECKING:
     from mmgrec.training.distributed import Processes
     from mmgrec.training.pipeline import Run
+    from mmgrec.training.presets import TrainConfig
     from mmgrec.training.reporter import Reporter
     from mmgrec_engine.engine import Engine
 
@@ -23,6 +24,15 @@ OutOption = Annotated[Path, typer.Option("--out", help="Folder of the run.")]
 PresetOption = Annotated[str, typer.Option(help="default or reference (the paper's).")]
 ConfigOption = Annotated[
     Path | None, typer.Option(help="JSON with a whole training configuration, instead of a preset.")
+]
+RefitOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--refit",
+        metavar="RUN",
+        help="Train once more with what this run has chosen on validation, validation items "
+        "included; preset, configuration and seed are the run's.",
+    ),
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="Of everything random.")]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, or auto: the GPU where there is one.")]
@@ -41,28 +51,30 @@ def prepare_run(
     restart: bool,
     device: str,
     processes: Processes | None = None,
+    refit: Path | None = None,
 ) -> tuple[Run, Reporter]:
     """Load data and configuration, make the run's folder; --restart forgets what is in it."""
+    from dataclasses import replace
+
     from rich.console import Console
 
     from mmgrec.data.dataset import Dataset
     from mmgrec.training.distributed import ALONE
     from mmgrec.training.pipeline import Run, restart_run
-    from mmgrec.training.presets import load_config, preset
+    from mmgrec.training.refit import refit_run
     from mmgrec.training.reporter import Reporter
 
     set_threads()
-    where = choose_device(device)
-    if config is not None:
-        try:
-            text = config.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"cannot read {config}", value=error, allowed="JSON") from None
-        settings, preset_name = load_config(text), str(config)
+    where, dataset = choose_device(device), Dataset.load(data)
+    if refit is None:
+        settings, preset_name = _settings(preset_name, config)
+        run = Run(out, dataset, settings, preset_name, seed)
+    elif (preset_name, config, seed) == ("default", None, 0):
+        run = refit_run(refit, dataset, out)
     else:
-        settings = preset(preset_name)
+        raise ConfigError("a refit has preset, configuration and seed of its run: leave them out")
     processes = processes or ALONE
-    run = Run(out, Dataset.load(data), settings, preset_name, seed, where, processes, data)
+    run = replace(run, device=where, processes=processes, source=data)
     ensure_folder(out)
     with processes.first_goes_first():
         if restart and processes.first:
@@ -70,6 +82,19 @@ def prepare_run(
     if not processes.first:
         return run, Reporter(Console(quiet=True), None)
     return run, Reporter(HUMAN, run.work / "logs")
+
+
+def _settings(preset_name: str, config: Path | None) -> tuple[TrainConfig, str]:
+    """Return a configuration and what it is called."""
+    from mmgrec.training.presets import load_config, preset
+
+    if config is not None:
+        try:
+            text = config.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"cannot read {config}", value=error, allowed="JSON") from None
+        return load_config(text), str(config)
+    return preset(preset_name), preset_name
 
 
 def named_files(pairs: list[str], option: str) -> dict[str, Path]:

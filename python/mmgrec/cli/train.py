@@ -9,6 +9,7 @@ from mmgrec.cli.runs import (
     DeviceOption,
     OutOption,
     PresetOption,
+    RefitOption,
     RestartOption,
     SeedOption,
     choose_device,
@@ -24,6 +25,7 @@ def train(
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     restart: RestartOption = False,
+    refit: RefitOption = None,
 ) -> None:
     """Do everything that is missing, tokenising included; a killed run goes on where it was.
 
@@ -34,7 +36,7 @@ def train(
 
     where = choose_device(device)
     with joined(where) as processes:
-        run, report = prepare_run(data, out, preset, config, seed, restart, where, processes)
+        run, report = prepare_run(data, out, preset, config, seed, restart, where, processes, refit)
         from mmgrec.training.pipeline import train_run
 
         train_run(run, report)

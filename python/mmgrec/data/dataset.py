@@ -42,7 +42,7 @@ class Dataset:
 
     ``users``: column "user" (external id). ``items``: column "item" (external id) and any others,
     such as "title". ``interactions``: "user_row", "item_row" (Int32), "split" (Int8), and
-    "timestamp" and "rating" where known.
+    "timestamp" and "rating" where known, "split_before" where `knowing` has moved some.
     """
 
     name: str
@@ -92,9 +92,35 @@ class Dataset:
 
     def knowing(self, split: Split) -> Dataset:
         """Return the data set with the interactions of a split among the training ones."""
+        before = self.selection.interactions["split"].alias("split_before")
         moved = pl.when(pl.col("split") == int(split)).then(int(Split.TRAIN))
-        kept = moved.otherwise(pl.col("split")).cast(self.interactions["split"].dtype)
-        return replace(self, interactions=self.interactions.with_columns(kept.alias("split")))
+        kept = moved.otherwise(pl.col("split")).cast(before.dtype)
+        return replace(
+            self, interactions=self.interactions.with_columns(kept.alias("split"), before)
+        )
+
+    @property
+    def selection(self) -> Dataset:
+        """The data set to choose on: itself, or as it was before `knowing` moved interactions."""
+        if "split_before" not in self.interactions.columns:
+            return self
+        before = self.interactions.with_columns(split="split_before").drop("split_before")
+        return replace(self, interactions=before)
+
+    def held_out(self, split: Split) -> Histories:
+        """Return every user's items of a split; `DataError` where nobody has any."""
+        found = self.histories(split)
+        if not len(found.item_rows):
+            moved = len(self.selection.histories(split).item_rows) > 0
+            raise DataError(
+                f"the {split.name.lower()} split is empty",
+                value=self.name,
+                remedy="this is a refit, which was trained on it: take the test split, or the run "
+                "before the refit"
+                if moved
+                else None,
+            )
+        return found
 
     def save(self, path: Path, provenance: dict[str, Any] | None = None) -> None:
         """Write the data set as a folder, atomically."""

@@ -16,12 +16,11 @@ from mmgrec.evaluation.baselines import (
     CoOccurrence,
     Rows,
     Scorer,
-    best_knn,
     item_knn,
     most_popular,
+    tuned_knn,
 )
 from mmgrec.evaluation.metrics import summary
-from mmgrec_engine.errors import DataError
 
 K = 20
 
@@ -43,10 +42,8 @@ class HeldOut:
     @classmethod
     def of(cls, dataset: Dataset, split: Split) -> HeldOut:
         """Take a split; an empty one is a `DataError`."""
-        history, relevant = dataset.histories(Split.TRAIN), dataset.histories(split)
+        history, relevant = dataset.histories(Split.TRAIN), dataset.held_out(split)
         rows = np.flatnonzero(relevant.lengths)
-        if len(rows) == 0:
-            raise DataError(f"the {split.name.lower()} split is empty", value=dataset.name)
         popular = most_popular(history, dataset.num_items, rows, K)
         return cls(dataset.num_items, history, relevant, rows, popular)
 
@@ -89,9 +86,10 @@ def evaluate(
     Returns
     -------
     dict
-        The object of ``mmgrec evaluate --json``. ItemKNN is tuned on validation.
+        The object of ``mmgrec evaluate --json``. ItemKNN is tuned on validation; of a refit, before
+        the validation items joined the training items that it learns from.
     """
-    held_out = HeldOut.of(known or dataset, split)
+    held_out, refit = HeldOut.of(known or dataset, split), dataset.selection is not dataset
     started = time.monotonic()
     ours = held_out.summary(held_out.rank(scorer))
     seconds = time.monotonic() - started
@@ -99,7 +97,8 @@ def evaluate(
         "dataset": dataset.name,
         "split": split.name.lower(),
         "users": len(held_out.rows),
-        "with_valid": known is not None,
+        "with_valid": known is not None or refit,
+        "refit": refit,
         **ours,
         "baselines": _baselines(dataset, held_out),
         "seconds": seconds,
@@ -109,7 +108,7 @@ def evaluate(
 def _baselines(dataset: Dataset, held_out: HeldOut) -> dict[str, dict[str, float]]:
     train, num_items = dataset.histories(Split.TRAIN), held_out.num_items
     counts = CoOccurrence(train, num_items)  # shown or not, nobody learns from other splits
-    knn = best_knn(train, dataset.histories(Split.VALID), num_items, counts)
+    knn = tuned_knn(dataset, counts)
     neighbours = item_knn(held_out.history, num_items, held_out.rows, K, knn, counts)
     return {
         "popular": held_out.summary(held_out.popular),
@@ -127,7 +126,9 @@ def evaluation_table(figures: dict[str, Any]) -> Table:
     if "certified" in figures:
         caption += f"; exact search, {figures['certified']:.1%} of the lists proved"
     title = f"{figures['dataset']}, {figures['split']} split, {figures['users']:,} users"
-    if figures["with_valid"]:
+    if figures["refit"]:
+        title += ", validation items trained on"
+    elif figures["with_valid"]:
         title += ", validation items shown"
     table = Table(
         title=escape(title),

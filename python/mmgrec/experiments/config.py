@@ -25,6 +25,9 @@ BaselineName = Literal[
 ]
 T = TypeVar("T")
 
+CLOSED_FORM = ("popular", "itemknn", "ease")
+"""Baselines that can be fitted once more with settings that were chosen before."""
+
 COLD_ROWS = ("random", "popular", "content-knn")
 """What a table of new items has beside ours."""
 
@@ -80,7 +83,9 @@ class ExperimentConfig(BaseModel):
     ``data``: folder of the data set. ``ours`` and ``baselines``: the rows. ``seeds``: at least
     three, so that their spread can be told. ``test``: open the test split too. ``grids``: values
     per hyperparameter of a baseline, instead of its own. ``resamples``: of the bootstrap.
-    ``cold``: another table, of new items; its baselines are always the same.
+    ``cold``: another table, of new items; its baselines are always the same. ``refit``: rank the
+    test split by methods that are fitted once more, on validation items too, with what was chosen
+    on these.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -90,6 +95,7 @@ class ExperimentConfig(BaseModel):
     baselines: list[BaselineName] = []
     seeds: list[NonNegativeInt] = Field(default=[0, 1, 2], min_length=3)
     test: bool = False
+    refit: bool = False
     grids: dict[BaselineName, dict[str, list[float]]] = {}
     resamples: int = Field(default=10_000, ge=10_000, le=10_000_000)
     beam_width: int = Field(default=50, ge=1)
@@ -113,6 +119,13 @@ class ExperimentConfig(BaseModel):
             raise ValueError("'cold' has no rows \"reranked\"")
         if self.cold is not None and set(names) & set(COLD_ROWS):
             raise ValueError("two rows have one name")
+        if self.refit and not self.test:
+            raise ValueError("'refit' is for the test split: it needs 'test = true'")
+        trained = [name for name in self.baselines if name not in CLOSED_FORM]
+        if self.refit and trained:
+            raise ValueError(
+                f"'refit' has no baselines that are trained by epochs: {', '.join(trained)}"
+            )
         if not names and not self.baselines and self.cold is None:
             raise ValueError("no rows: give 'ours' or 'baselines'")
         if set(self.grids) - set(self.baselines):

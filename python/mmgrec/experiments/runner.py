@@ -15,7 +15,7 @@ from mmgrec.evaluation.protocol import HeldOut
 from mmgrec.experiments.clock import Clock
 from mmgrec.experiments.cold import run_cold
 from mmgrec.experiments.config import ExperimentConfig
-from mmgrec.experiments.methods import Bench, Fit, Method, plan
+from mmgrec.experiments.methods import Bench, Fit, Method, Part, plan
 from mmgrec.experiments.results import results_of
 from mmgrec.experiments.rows import Row, RowStore
 from mmgrec.experiments.tables import markdown
@@ -34,6 +34,7 @@ def run_experiment(
 
         for every method and seed without a finished row: fit, rank, keep per-user metrics
         (a baseline is tuned once, on validation, with the first seed)
+        with `refit`, what ranks the test split is fitted once more, on validation items too
         table = means and deviations over seeds, paired bootstrap against the best baseline
 
     Parameters
@@ -64,26 +65,34 @@ def run_experiment(
     if config.cold is not None:
         return run_cold(config, config.cold, out, console, device)
     dataset = Dataset.load(config.data)
-    splits = [Split.VALID, Split.TEST] if config.test else [Split.VALID]
-    held_out = {split: HeldOut.of(dataset, split) for split in splits}
+    held_out = _held_out(config, dataset)
     methods = plan(Bench(config, dataset, out, console, device))
     ensure_folder(out)
     store = RowStore(out)
     store.claim(methods)
     _fit_missing(methods, store, held_out, console)
     rows = {
-        split: [[store.load(m, seed, split) for seed in m.seeds] for m in methods]
-        for split in splits
+        part: [[store.load(m, seed, part) for seed in m.seeds] for m in methods]
+        for part in held_out
     }
-    tables = _test_tables(out, methods if config.test else [])
-    results = results_of(config, dataset.name, methods, rows, len(tables), Split.VALID)
+    tables = _test_tables(out, methods if config.test else [], " refit" if config.refit else "")
+    results = results_of(config, dataset.name, methods, rows, len(tables), Part.VALID)
     files = {"results.json": write_json(results), "results.md": write_bytes(markdown(results))}
     write_folder(out, KIND, {"test_tables": tables}, files)
     return results
 
 
+def _held_out(config: ExperimentConfig, dataset: Dataset) -> dict[Part, HeldOut]:
+    found = {Part.VALID: HeldOut.of(dataset, Split.VALID)}
+    if config.refit:
+        found[Part.REFIT] = HeldOut.of(dataset.knowing(Split.VALID), Split.TEST)
+    elif config.test:
+        found[Part.TEST] = HeldOut.of(dataset, Split.TEST)
+    return found
+
+
 def _fit_missing(
-    methods: list[Method], store: RowStore, held_out: dict[Split, HeldOut], console: Console
+    methods: list[Method], store: RowStore, held_out: dict[Part, HeldOut], console: Console
 ) -> None:
     missing = {
         (method.slug, seed): [s for s in held_out if not store.has(method, seed, s)]
@@ -99,13 +108,13 @@ def _fit_missing(
                 continue
             started = time.monotonic()
             fit = fit or method.prepare()
-            scorer, settings = fit(seed)
-            for split in missing[method.slug, seed]:
+            fitted = fit(seed)
+            for part in missing[method.slug, seed]:
+                scorer = fitted.scorer_of(part)
                 seconds = time.monotonic() - started
-                store.save(
-                    method, seed, split, _measure(scorer, held_out[split], settings, seconds)
-                )
-            users = store.load(method, seed, Split.VALID).users
+                row = _measure(scorer, held_out[part], fitted.settings, seconds)
+                store.save(method, seed, part, row)
+            users = store.load(method, seed, Part.VALID).users
             clock.done(method, seed, time.monotonic() - started, users["ndcg@20"].to_numpy().mean())
 
 
@@ -115,10 +124,10 @@ def _measure(scorer: Scorer, held_out: HeldOut, settings: dict[str, Any], second
     return Row(users, settings, coverage(top, held_out.num_items), seconds)
 
 
-def _test_tables(out: Path, methods: list[Method]) -> list[list[str]]:
+def _test_tables(out: Path, methods: list[Method], kind: str) -> list[list[str]]:
     """Return the rows of every table that has shown test figures, with this one, if it is new."""
     known: list[list[str]] = []
     if folder_exists(out, KIND):
         known = open_folder(out, KIND).config["test_tables"]
-    rows = sorted(f"{m.slug} {m.fingerprint} seed {s}" for m in methods for s in m.seeds)
+    rows = sorted(f"{m.slug} {m.fingerprint} seed {s}{kind}" for m in methods for s in m.seeds)
     return known if not rows or rows in known else [*known, rows]

@@ -13,6 +13,7 @@ from mmgrec.experiments.results import DECIDING, METRICS
 PARTS = {
     "valid": "validation split",
     "test": "test split",
+    "refit": "test split, fitted once more on training and validation items",
     "cold": "new items ranked among themselves",
     "all": "new items ranked among all items",
 }
@@ -66,6 +67,11 @@ def _notes(results: dict[str, Any], split: str) -> str:
     if "cold" in results:
         return " ".join([*notes, _cold_note(results["cold"])])
     openings = results["test_openings"]
+    if split == "refit":
+        notes.append(
+            "What was chosen on validation was fitted once more, to the training and validation "
+            "items, which are the histories here."
+        )
     if split == "valid":
         notes.append("Everything was chosen on this split.")
     elif openings == 1:

@@ -35,6 +35,7 @@ def random_run() -> Iterator[tuple[Path, list[list[Any]]]]:
             features={},
             tokenizer={},
             metrics={},
+            choices={},
             provenance={"dataset": f"{ITEMS:,} random items"},
         )
         histories = np.random.default_rng(0).integers(0, ITEMS, (USERS, LENGTH))

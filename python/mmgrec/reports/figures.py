@@ -123,7 +123,7 @@ class _Lists:
     ) -> _Lists:
         say("Tuning ItemKNN on validation")
         popular = audience.popular()
-        neighbours, settings = audience.neighbours(dataset.histories(Split.VALID))
+        neighbours, settings = audience.neighbours(dataset)
         engine = _engine(folder)
         tops, certified = {}, {}
         for name, exact in (("mmgrec", False), ("exact", True)):

@@ -18,12 +18,11 @@ from mmgrec.evaluation.baselines import (
     KnnSettings,
     Rows,
     Scorer,
-    best_knn,
     item_knn,
     most_popular,
+    tuned_knn,
 )
 from mmgrec.training.validation import spread
-from mmgrec_engine.errors import DataError
 
 LONGEST = 50
 """K: the longest list that a report looks at."""
@@ -50,10 +49,8 @@ class Audience:
     @classmethod
     def of_split(cls, dataset: Dataset, split: Split) -> Audience:
         """Take the users of a split; an empty one is a `DataError`."""
-        history, relevant = dataset.histories(Split.TRAIN), dataset.histories(split)
+        history, relevant = dataset.histories(Split.TRAIN), dataset.held_out(split)
         rows = np.flatnonzero(relevant.lengths)
-        if len(rows) == 0:
-            raise DataError(f"the {split.name.lower()} split is empty", value=dataset.name)
         counts = np.bincount(history.item_rows, minlength=dataset.num_items)
         return cls(history, relevant, spread(rows, MOST_USERS), len(rows), counts)
 
@@ -66,10 +63,10 @@ class Audience:
         """Rank by training count, the user's own items left out: ``[n, K]``."""
         return most_popular(self.history, self.num_items, self.rows, LONGEST)
 
-    def neighbours(self, valid: Histories) -> tuple[Rows, KnnSettings]:
-        """Rank by ItemKNN, tuned on validation: ``[n, K]``."""
+    def neighbours(self, dataset: Dataset) -> tuple[Rows, KnnSettings]:
+        """Rank by ItemKNN, tuned on the data set's validation items: ``[n, K]``."""
         counts = CoOccurrence(self.history, self.num_items)
-        settings = best_knn(self.history, valid, self.num_items, counts)
+        settings = tuned_knn(dataset, counts)
         args = (self.history, self.num_items, self.rows, LONGEST, settings, counts)
         return item_knn(*args), settings
 

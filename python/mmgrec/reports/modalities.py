@@ -20,8 +20,7 @@ from mmgrec.reports.lists import AT, Audience
 from mmgrec.training.checkpoint import best_weights
 from mmgrec.training.ensemble import projection
 from mmgrec.training.graph import GraphStage
-from mmgrec.training.pipeline import Run
-from mmgrec.training.presets import TrainConfig
+from mmgrec.training.refit import trained_run
 from mmgrec.training.tokenizer import tokenizer_fingerprint
 from mmgrec_engine.errors import DataError, MMGRecError
 from mmgrec_engine.model_folder import ModelFolder
@@ -74,8 +73,9 @@ class MaskedEncoder:
 
     def __init__(self, folder: ModelFolder, dataset: Dataset) -> None:
         assert folder.source is not None  # it was loaded from a folder
-        self.dataset, self._path = dataset, folder.source.path
-        self.config = TrainConfig.model_validate(folder.source.config["provenance"]["train_config"])
+        self._run = trained_run(folder.source, dataset)
+        self.dataset, self.config = self._run.dataset, self._run.config
+        self._path = folder.source.path
         row_of = {item: row for row, item in enumerate(dataset.items["item"])}
         leaves = [row_of.get(item, -1) for item in folder.items["item"]]
         self.row_of_leaf = np.array(leaves, np.int64)
@@ -130,14 +130,9 @@ class MaskedEncoder:
         if np.abs(joint["items"].numpy()[self.row_of_leaf] - own).max() > SAME:
             raise wrong
         # Without a regression the vectors are the members'; with one only the fingerprint can tell.
-        if items.rest.abs().max() > SAME and not self._same_fingerprint(folder):
+        made_with = tokenizer_fingerprint(self._path / "tokenizer")
+        if items.rest.abs().max() > SAME and self._run.fingerprint != made_with:
             raise wrong
-
-    def _same_fingerprint(self, folder: ModelFolder) -> bool:
-        assert folder.source is not None
-        seed = folder.source.config["provenance"]["seed"]
-        run = Run(self._path, self.dataset, self.config, "", seed)
-        return run.fingerprint == tokenizer_fingerprint(self._path / "tokenizer")
 
 
 @dataclass(frozen=True)

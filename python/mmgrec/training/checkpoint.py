@@ -33,6 +33,11 @@ class Progress:
     stale: int = 0
     finished: bool = False
 
+    @property
+    def kept(self) -> int:
+        """Epochs of the weights that the stage ends with: the best ones, or the last."""
+        return self.best_epoch if self.best_epoch >= 0 else self.epoch
+
 
 def save_checkpoint(
     folder: Path,

@@ -62,7 +62,7 @@ def start_dense(model: Recommender, history: Histories, user_vectors: Tensor, sc
 
 
 @torch.no_grad()
-def choose_decay(model: Recommender, validate: Callable[[Recommender], float | None]) -> None:
+def choose_decay(model: Recommender, validate: Callable[[Recommender], float | None]) -> float:
     """Let older items of a history weigh less in h_u, as far as validation ranks better.
 
     The map of the history stays what it is: it was fitted to vectors of users as they are on the
@@ -75,10 +75,15 @@ def choose_decay(model: Recommender, validate: Callable[[Recommender], float | N
         On the CPU, as `start_dense` has set it.
     validate : callable
         The score of a model; None where nothing can be chosen.
+
+    Returns
+    -------
+    float
+        The decay; 1 for none.
     """
     score = validate(model)
     if score is None:
-        return
+        return 1.0
     least = score * DECAY_GAIN
     best = 1.0
     for decay in DECAYS:
@@ -90,10 +95,11 @@ def choose_decay(model: Recommender, validate: Callable[[Recommender], float | N
         score = found
         best = decay if found >= least else best
     model.history_decay.fill_(best)
+    return best
 
 
 @torch.no_grad()
-def soften_start(model: Recommender, validate: Callable[[Recommender], float | None]) -> None:
+def soften_start(model: Recommender, validate: Callable[[Recommender], float | None]) -> float:
     """Scale P_t of a model that `start_dense` has set by whatever share ranks best.
 
     A node's logit leaves out how much its items differ: log sum exp is log n + mean + variance / 2
@@ -106,8 +112,13 @@ def soften_start(model: Recommender, validate: Callable[[Recommender], float | N
         On the CPU.
     validate : callable
         The score of a model; None where nothing can be chosen.
+
+    Returns
+    -------
+    float
+        The share.
     """
-    weights = [query.weight for query in model.head.query_user]
+    weights = _user_queries(model)
     best: tuple[float, float] | None = None
     tried = 1.0
     for share in SOFTNESS:
@@ -116,7 +127,20 @@ def soften_start(model: Recommender, validate: Callable[[Recommender], float | N
         score = validate(model)
         if score is not None and (best is None or score > best[0]):
             best = score, share
-    _scale(weights, (best[1] if best else 1.0) / tried)
+    chosen = best[1] if best else 1.0
+    _scale(weights, chosen / tried)
+    return chosen
+
+
+@torch.no_grad()
+def set_start(model: Recommender, decay: float, softness: float) -> None:
+    """Give a model that `start_dense` has set a decay and a share that were chosen before."""
+    model.history_decay.fill_(decay)
+    _scale(_user_queries(model), softness)
+
+
+def _user_queries(model: Recommender) -> list[Any]:
+    return [query.weight for query in model.head.query_user]
 
 
 def _scale(weights: Sequence[Any], factor: float) -> None:

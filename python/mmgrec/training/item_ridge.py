@@ -172,16 +172,11 @@ def join_item_ridge(
         return users, items, RidgeChoice(0.0, 0.0, 0.0, 0.0)
     best, score = (users, items), judge(users, items) if score is None else score
     choice = RidgeChoice(0.0, 0.0, score, score)
-    interactions = interaction_matrix(judge.history, len(items)).astype(np.float32)
-    gram = interactions.T @ interactions
     for strength in STRENGTHS:
-        weights = ease_weights(gram.toarray().astype(np.float64), strength)
-        left, right = _low_rank(interactions, weights, seed)
-        left /= torch.from_numpy(judge.history.lengths).clamp_min(1).sqrt()[:, None]
-        scale = _spread(users, items) / _spread(left, right)
+        regression = _Regression.of(judge.history, users, items, strength, seed)
         before = choice.alone
         for tried, share in enumerate(SHARES):
-            blend = truncated([users, left * (share * scale)], [items, right], items.shape[1])
+            blend = regression.into(users, items, share)
             score = judge(*blend)
             advance(1)
             if score > choice.chosen:
@@ -191,6 +186,39 @@ def join_item_ridge(
                 break
             before = score
     return *best, choice
+
+
+@torch.no_grad()
+def blend_item_ridge(
+    users: Tensor, items: Tensor, history: Histories, strength: float, share: float, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Blend as `join_item_ridge` does, with a strength and a share that were chosen before."""
+    if share == 0:
+        return users, items
+    return _Regression.of(history, users, items, strength, seed).into(users, items, share)
+
+
+@dataclass(frozen=True)
+class _Regression:
+    """``left`` ``[U, R]`` P and ``right`` ``[N, R]`` Q; ``scale``: to the spread of vectors."""
+
+    left: Tensor
+    right: Tensor
+    scale: float
+
+    @classmethod
+    def of(
+        cls, history: Histories, users: Tensor, items: Tensor, strength: float, seed: int
+    ) -> _Regression:
+        interactions = interaction_matrix(history, len(items)).astype(np.float32)
+        gram = (interactions.T @ interactions).toarray().astype(np.float64)
+        left, right = _low_rank(interactions, ease_weights(gram, strength), seed)
+        left /= torch.from_numpy(history.lengths).clamp_min(1).sqrt()[:, None]
+        return cls(left, right, _spread(users, items) / _spread(left, right))
+
+    def into(self, users: Tensor, items: Tensor, share: float) -> tuple[Tensor, Tensor]:
+        left = self.left * (share * self.scale)
+        return truncated([users, left], [items, self.right], items.shape[1])
 
 
 def _low_rank(interactions: csr_matrix, weights: np.ndarray, seed: int) -> tuple[Tensor, Tensor]:

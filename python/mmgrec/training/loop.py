@@ -66,6 +66,7 @@ def run_stage(
     seed: int,
     report: Reporter,
     processes: Processes = ALONE,
+    epochs: int | None = None,
 ) -> Progress:
     """Train a stage to the end and leave its best weights in ``stage.model``.
 
@@ -75,6 +76,8 @@ def run_stage(
         for every epoch: seed everything from (seed, stage, epoch); train; validate; checkpoint
         stop after `patience` validations without a new best; load the best weights
         of several processes that share a stage's batches the first alone writes checkpoints
+
+    With ``epochs`` exactly so many are trained, 0 or more, and nothing is validated.
 
     Raises
     ------
@@ -87,18 +90,24 @@ def run_stage(
     restored = load_checkpoint(folder, fingerprint, stage.model, optimizer)
     progress, best = restored or (Progress(), trained_state(stage.model))
     saved_at = time.monotonic()
-    with report.stage(stage.name, config.epochs, progress.epoch, progress.best_score) as bar:
-        if config.validate_start and progress.epoch == 0:
+    choosing, last = epochs is None, config.epochs if epochs is None else epochs
+    with report.stage(stage.name, last, progress.epoch, progress.best_score) as bar:
+        if config.validate_start and choosing and progress.epoch == 0:
             best = _note_score(stage, progress, stage.validate(), best)
             bar.start(progress.best_score)
+        if last == 0:
+            progress.finished = True
+            if processes.first:
+                save_checkpoint(folder, fingerprint, progress, stage.model, optimizer, best)
         while not progress.finished:
             loss = _train_epoch(stage, config, optimizer, progress, seed, processes)
             progress.epoch += 1
-            score = stage.validate() if progress.epoch % config.validate_every == 0 else None
+            validating = choosing and progress.epoch % config.validate_every == 0
+            score = stage.validate() if validating else None
             best = _note_score(stage, progress, score, best)
             bar.epoch(progress.epoch, loss, score)
             out_of_patience = progress.stale >= config.patience
-            progress.finished = out_of_patience or progress.epoch >= config.epochs
+            progress.finished = out_of_patience or progress.epoch >= last
             due = progress.finished or time.monotonic() - saved_at > CHECKPOINT_SECONDS
             if due and processes.first:
                 save_checkpoint(folder, fingerprint, progress, stage.model, optimizer, best)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from rich.console import Console
@@ -20,6 +22,14 @@ JOINT = {"members", "widest", "item_ridge"}
 """Fields of the graph encoder's shape that say how encoders are joined, and not what they are."""
 
 
+class Encoded(NamedTuple):
+    """Vectors ``[U, D]`` and ``[N, D]`` of a trained encoder, and after how many epochs."""
+
+    users: Tensor
+    items: Tensor
+    epochs: int
+
+
 def train_members(
     dataset: Dataset,
     config: TrainConfig,
@@ -29,7 +39,8 @@ def train_members(
     *,
     seed: int,
     report: Reporter,
-) -> list[tuple[Tensor, Tensor]]:
+    epochs: Sequence[int] | None = None,
+) -> list[Encoded]:
     """Train the encoders and return their user and item vectors, in the first process.
 
     ::
@@ -44,6 +55,8 @@ def train_members(
     ----------
     work : Path
         Where the members' checkpoints are; runs of one `encoder_fingerprint` may share it.
+    epochs : sequence of int, optional
+        Of every encoder, where they were chosen before.
     """
     members, shape = config.graph.members, config.graph
     own, team = processes.teams(members)
@@ -56,21 +69,23 @@ def train_members(
     epoch_generator(seed, "initial graph weights", 0)
     fingerprint = encoder_fingerprint(dataset, config, seed)
     first = GraphStage(dataset, shape, config.graph_training, device, team)
-    vectors = {}
+    trained = {}
     for member in own:
+        exactly = None if epochs is None else epochs[member]
         epoch_generator(seed, "initial graph weights", member)
         stage = first.another(member) if member > 0 else first
-        run_stage(
+        progress = run_stage(
             stage,
             config.graph_training.loop,
             folder=work / stage.name,
-            fingerprint=fingerprint,
+            fingerprint=fingerprint if exactly is None else f"{fingerprint}/{exactly} epochs",
             seed=seed,
             report=report,
             processes=team,
+            epochs=exactly,
         )
-        vectors[member] = stage.vectors()
-    return _gathered(vectors, members, dataset, shape.width, processes)
+        trained[member] = *stage.vectors(), torch.tensor([progress.kept])
+    return _gathered(trained, members, dataset, shape.width, processes)
 
 
 def encoder_fingerprint(dataset: Dataset, config: TrainConfig, seed: int) -> str:
@@ -82,19 +97,20 @@ def encoder_fingerprint(dataset: Dataset, config: TrainConfig, seed: int) -> str
 
 
 def _gathered(
-    own: dict[int, tuple[Tensor, Tensor]],
+    own: dict[int, tuple[Tensor, Tensor, Tensor]],
     members: int,
     dataset: Dataset,
     width: int,
     processes: Processes,
-) -> list[tuple[Tensor, Tensor]]:
+) -> list[Encoded]:
     gathered = []
     for member in range(members):
-        users, items = own.get(member) or (
+        users, items, epochs = own.get(member) or (
             torch.empty(dataset.num_users, width),
             torch.empty(dataset.num_items, width),
+            torch.zeros(1, dtype=torch.int64),
         )
-        for part in (users, items):
+        for part in (users, items, epochs):
             processes.to_first(part, member % processes.count)
-        gathered.append((users, items))
+        gathered.append(Encoded(users, items, int(epochs)))
     return gathered if processes.first else []

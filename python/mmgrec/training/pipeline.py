@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import polars as pl
 import torch
 
 from mmgrec.data.dataset import Dataset, Split
+from mmgrec.training.choices import Choices, RecommenderChoices
 from mmgrec.training.distributed import ALONE, Processes
 from mmgrec.training.loop import epoch_generator, run_stage
 from mmgrec.training.members import encoder_fingerprint, train_members
@@ -30,12 +31,20 @@ from mmgrec_engine.model_folder import ModelFolder, save_model_folder
 
 
 @dataclass(frozen=True)
+class Refit:
+    """What a run takes over instead of choosing it: the choices of the run in the folder ``of``."""
+
+    of: Path
+    choices: Choices
+
+
+@dataclass(frozen=True)
 class Run:
     """A run's folder and what determines it; equal runs resume each other.
 
     ``device`` and ``processes`` may differ between them. ``source``: the data set's folder, noted
     for reports, which need the features again. ``shared``: where runs that differ in what comes
-    after the graph encoders find each other's.
+    after the graph encoders find each other's. ``refit``: see `refitted`.
     """
 
     folder: Path
@@ -47,6 +56,7 @@ class Run:
     processes: Processes = ALONE
     source: Path | None = None
     shared: Path | None = None
+    refit: Refit | None = None
 
     @property
     def encoders(self) -> Path:
@@ -62,10 +72,17 @@ class Run:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of data, configuration and seed."""
+        """Hash of data, configuration and seed, and of what a refit makes Rec-IDs with."""
         digest = hashlib.sha256(f"{self.seed}/{self.config.model_dump_json()}".encode())
+        if self.refit is not None:
+            digest.update(self.refit.choices.tokenizer.model_dump_json().encode())
         self.dataset.hash_into(digest)
         return digest.hexdigest()
+
+    def refitted(self, folder: Path, choices: Choices) -> Run:
+        """Return the run that trains on validation items too, with what this one has chosen."""
+        dataset = self.dataset.knowing(Split.VALID)
+        return replace(self, folder=folder, dataset=dataset, refit=Refit(self.folder, choices))
 
 
 def restart_run(folder: Path) -> None:
@@ -85,9 +102,11 @@ def tokenize_run(run: Run, report: Reporter) -> Tokenized:
         "device": run.device,
         "processes": processes,
     }
+    chosen = None if run.refit is None else run.refit.choices.tokenizer
     there = processes.first_says(lambda: folder_exists(folder, KIND))
     if not there and not processes.first:
-        train_members(run.dataset, run.config, run.encoders, **common)
+        epochs = None if chosen is None else chosen.encoders
+        train_members(run.dataset, run.config, run.encoders, epochs=epochs, **common)
     with processes.first_goes_first():  # the others read what it has left
         return tokenize(
             run.dataset,
@@ -96,6 +115,7 @@ def tokenize_run(run: Run, report: Reporter) -> Tokenized:
             work=run.work,
             encoders=run.encoders,
             fingerprint=run.fingerprint,
+            chosen=chosen,
             **common,
         )
 
@@ -118,6 +138,7 @@ def train_run(run: Run, report: Reporter) -> None:
         catalogue.to_ranks(run.dataset.histories(split)) for split in (Split.TRAIN, Split.VALID)
     )
     config = run.config
+    chosen = None if run.refit is None else run.refit.choices.recommender
     report.say(f"Training the recommender on {len(history.item_rows):,} interactions")
     epoch_generator(run.seed, "initial recommender weights", 0)
     stage = RecommenderStage(
@@ -129,6 +150,7 @@ def train_run(run: Run, report: Reporter) -> None:
         run.device,
         run.processes,
         in_order=run.dataset.in_order,
+        chosen=chosen,
     )
     decay = float(stage.model.history_decay)
     if decay < 1:
@@ -138,10 +160,11 @@ def train_run(run: Run, report: Reporter) -> None:
             stage,
             config.recommender_training.loop,
             folder=run.work / "recommender",
-            fingerprint=run.fingerprint,
+            fingerprint=run.fingerprint + ("" if chosen is None else chosen.model_dump_json()),
             seed=run.seed,
             report=report,
             processes=run.processes,
+            epochs=None if chosen is None else chosen.epochs,
         )
     if run.processes.first:
         metrics = {
@@ -155,7 +178,11 @@ def train_run(run: Run, report: Reporter) -> None:
         }
         popularity = np.bincount(history.item_rows, minlength=run.dataset.num_items)
         items = _item_table(run.dataset, catalogue, order, popularity)
-        _save_artifact(run, stage, items, tokens, metrics)
+        found = RecommenderChoices(
+            history_decay=stage.decay, softness=stage.softness, epochs=progress.kept
+        )
+        choices = Choices(tokenizer=tokens.choices, recommender=found)
+        _save_artifact(run, stage, items, tokens, choices, metrics)
 
 
 def _save_artifact(
@@ -163,6 +190,7 @@ def _save_artifact(
     stage: RecommenderStage,
     items: pl.DataFrame,
     tokens: Tokenized,
+    choices: Choices,
     metrics: dict[str, Any],
 ) -> None:
     graph_users = run.config.recommender.user_vector == "graph"
@@ -175,13 +203,16 @@ def _save_artifact(
         features=tokens.features,
         tokenizer=tokenizer_config(run.dataset, run.config, tokens.item_vectors).model_dump(),
         metrics=metrics,
+        choices=choices.model_dump(),
         provenance={
             "dataset": run.dataset.name,
             "preset": run.preset,
             "seed": run.seed,
             "train_config": json.loads(run.config.model_dump_json()),
+            "fingerprint": run.fingerprint,
             # From the run's folder, so that both can be moved together.
             "data": None if run.source is None else os.path.relpath(run.source, run.folder),
+            "refit_of": None if run.refit is None else os.path.relpath(run.refit.of, run.folder),
         },
     )
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from mmgrec.data.histories import Histories
 from mmgrec.training.beam_validation import BeamValidation
-from mmgrec.training.dense_start import choose_decay, soften_start, start_dense
+from mmgrec.training.choices import RecommenderChoices
+from mmgrec.training.dense_start import choose_decay, set_start, soften_start, start_dense
 from mmgrec.training.distributed import ALONE, Processes, weighted
 from mmgrec.training.loop import LoopConfig
 from mmgrec.training.splitting import Batch, SplitLimits, batches_of, split_epoch
@@ -79,6 +80,10 @@ class RecommenderStage:
         That share its batches and validation users.
     in_order : bool
         Whether histories are in order of time; where they are not, none of it is learned.
+    chosen : RecommenderChoices, optional
+        Decay and softness of the start, where they were chosen before.
+
+    ``decay`` and ``softness`` say which ones it has.
     """
 
     name = "recommender"
@@ -94,6 +99,7 @@ class RecommenderStage:
         processes: Processes = ALONE,
         *,
         in_order: bool = False,
+        chosen: RecommenderChoices | None = None,
     ) -> None:
         self.catalogue, self.training, self.device = catalogue, training, device
         self.processes = processes
@@ -113,11 +119,15 @@ class RecommenderStage:
             users = torch.from_numpy(catalogue.user_vectors)
             start_dense(self.model, history, users, catalogue.score_scale)
         self.validation = BeamValidation(catalogue.trie, nodes, history, relevant)
-        if shape.node_vectors:
+        self.decay, self.softness = 1.0, 1.0
+        if shape.node_vectors and chosen is not None:
+            self.decay, self.softness = chosen.history_decay, chosen.softness
+            set_start(self.model, self.decay, self.softness)
+        elif shape.node_vectors:
             self.model.eval()
             if shape.history_order and in_order:
-                choose_decay(self.model, self.validation.score)
-            soften_start(self.model, self.validation.score)
+                self.decay = choose_decay(self.model, self.validation.score)
+            self.softness = soften_start(self.model, self.validation.score)
         self.limits = SplitLimits(
             training.target_share,
             training.max_targets,

@@ -14,15 +14,24 @@ from torch import Tensor
 
 from mmgrec.data.dataset import Dataset, Split
 from mmgrec.training.checkpoint import check_fingerprint
+from mmgrec.training.choices import TokenizerChoices
 from mmgrec.training.distributed import ALONE, Processes
-from mmgrec.training.item_ridge import CANDIDATES, Judge, join_as_wide, join_item_ridge
+from mmgrec.training.ensemble import join_members
+from mmgrec.training.item_ridge import (
+    CANDIDATES,
+    Judge,
+    blend_item_ridge,
+    join_as_wide,
+    join_item_ridge,
+)
 from mmgrec.training.loop import epoch_generator, run_stage
-from mmgrec.training.members import train_members
+from mmgrec.training.members import Encoded, train_members
 from mmgrec.training.new_items import fit_new_items
 from mmgrec.training.presets import TrainConfig
 from mmgrec.training.quantizer import QuantizerStage
 from mmgrec.training.reporter import Reporter
 from mmgrec_engine.artifact import folder_exists, open_folder, write_folder
+from mmgrec_engine.errors import ArtifactError
 from mmgrec_engine.models.config import TokenizerConfig
 from mmgrec_engine.ops.backends import choose
 from mmgrec_engine.ops.rq_assign import Assignment, rq_assign
@@ -46,7 +55,8 @@ class Tokenized:
     """A tokenised catalogue, all in the data set's row order.
 
     ``rec_ids`` ``[N, T]``; ``item_vectors`` ``[N, D]``; ``user_vectors`` ``[U, D]``; states of the
-    quantiser and of the map from features to item vectors; ``health`` of the codes.
+    quantiser and of the map from features to item vectors; ``health`` of the codes; ``choices``:
+    what validation chose.
     """
 
     rec_ids: NDArray[np.int32]
@@ -56,6 +66,7 @@ class Tokenized:
     quantizer: dict[str, Tensor]
     features: dict[str, NDArray[np.float32]]
     health: RecIdHealth
+    choices: TokenizerChoices
 
 
 def tokenize(
@@ -70,6 +81,7 @@ def tokenize(
     report: Reporter,
     device: str = "cpu",
     processes: Processes = ALONE,
+    chosen: TokenizerChoices | None = None,
 ) -> Tokenized:
     """Give every item a Rec-ID, or read the Rec-IDs that an earlier call left in ``folder``.
 
@@ -97,25 +109,43 @@ def tokenize(
         Where the models train.
     processes : Processes
         That train the encoders; the others call `train_members`.
+    chosen : TokenizerChoices, optional
+        What was chosen before; nothing is validated then.
     """
     if folder_exists(folder, KIND):
         return load_tokenized(folder, fingerprint)
     report.say(f"Tokenising {dataset.num_items:,} items")
     common: dict[str, Any] = {"seed": seed, "report": report}
     train = dataset.histories(Split.TRAIN)
-    members = train_members(dataset, config, encoders, device, processes, **common)
-    users, items = _join(dataset, config, members, common)
+    epochs = None if chosen is None else chosen.encoders
+    members = train_members(dataset, config, encoders, device, processes, epochs=epochs, **common)
+    users, items, ridge = _join(dataset, config, members, chosen, common)
     features = fit_new_items(dataset.modalities, train, (users, items), seed)
     epoch_generator(seed, "initial quantizer weights", 0)
     quantizer = QuantizerStage(items, config.quantizer, config.quantizer_training, seed, device)
+    quantizer_epochs = None
     if config.quantizer.method == "rqvae":
-        loop = config.quantizer_training.loop
-        run_stage(quantizer, loop, folder=work / "quantizer", fingerprint=fingerprint, **common)
+        progress = run_stage(
+            quantizer,
+            config.quantizer_training.loop,
+            folder=work / "quantizer",
+            fingerprint=fingerprint,
+            epochs=None if chosen is None else chosen.quantizer,
+            **common,
+        )
+        quantizer_epochs = progress.kept
     else:
         quantizer.initialise_codebooks()
     with report.counter("codes", dataset.num_items) as advance:
         found = quantizer.assign(advance)
-    result = _assemble(dataset, quantizer, features, (users, items), found)
+    choices = TokenizerChoices(
+        encoders=tuple(member.epochs for member in members),
+        quantizer=quantizer_epochs,
+        width=items.shape[1],
+        ridge_strength=ridge[0],
+        ridge_share=ridge[1],
+    )
+    result = _assemble(dataset, quantizer, features, (users, items), found, choices)
     _save(folder, dataset, result, config, fingerprint)
     return result
 
@@ -145,10 +175,15 @@ def load_tokenized(folder: Path, fingerprint: str) -> Tokenized:
     Raises
     ------
     ArtifactError
-        Damaged, or made with other settings or data.
+        Damaged, or made with other settings or data, or by a version that did not note choices.
     """
     opened = open_folder(folder, KIND)
     check_fingerprint(opened, fingerprint)
+    if "choices" not in opened.config:
+        raise ArtifactError(
+            f"{folder} does not say what validation chose: an older version of mmgrec made it",
+            remedy="start over with --restart, or delete this folder (checkpoints go on)",
+        )
     vectors = read_tensors(opened.file("vectors.safetensors"))
     table = pl.read_parquet(opened.file("rec_ids.parquet"))
     return Tokenized(
@@ -159,32 +194,38 @@ def load_tokenized(folder: Path, fingerprint: str) -> Tokenized:
         quantizer=read_tensors(opened.file("codebooks.safetensors")),
         features=read_arrays(opened.file("features.safetensors")),
         health=RecIdHealth.model_validate_json(opened.file("health.json").read_text()),
+        choices=TokenizerChoices.model_validate(opened.config["choices"]),
     )
 
 
 def _join(
     dataset: Dataset,
     config: TrainConfig,
-    members: list[tuple[Tensor, Tensor]],
+    members: list[Encoded],
+    chosen: TokenizerChoices | None,
     common: dict[str, Any],
-) -> tuple[Tensor, Tensor]:
-    """Return joint user and item vectors of the members, and of the item-item ridge regression."""
-    member_users, member_items = zip(*members, strict=True)
+) -> tuple[Tensor, Tensor, tuple[float, float]]:
+    """Return joint vectors of the members and a ridge regression, its strength and its share."""
+    member_users, member_items = [m.users for m in members], [m.items for m in members]
     seed, shape = common["seed"], config.quantizer
+    train, valid = dataset.histories(Split.TRAIN), dataset.histories(Split.VALID)
+    if chosen is not None:
+        users, items = join_members(member_users, member_items, chosen.width)
+        ridge = chosen.ridge_strength, chosen.ridge_share
+        return *blend_item_ridge(users, items, train, *ridge, seed), ridge
 
     def codes_of(vectors: Tensor) -> NDArray[np.integer[Any]]:
         size = shape.semantic_levels, shape.codebook_size
         codebooks = residual_kmeans(vectors, *size, seed=seed, backend=choose("rq_assign"))
         return rq_assign(vectors, codebooks).codes.numpy()
 
-    train, valid = dataset.histories(Split.TRAIN), dataset.histories(Split.VALID)
     judge = Judge(train, valid, codes_of, config.graph_training.score_scale)
     users, items, score = join_as_wide(member_users, member_items, config.graph.widest, judge)
     if not config.graph.item_ridge:
-        return users, items
+        return users, items, (0.0, 0.0)
     with common["report"].counter("item ridge", CANDIDATES) as advance:
-        users, items, _ = join_item_ridge(users, items, judge, seed, advance, score=score)
-    return users, items
+        users, items, found = join_item_ridge(users, items, judge, seed, advance, score=score)
+    return users, items, (found.strength, found.share)
 
 
 @torch.no_grad()
@@ -194,6 +235,7 @@ def _assemble(
     features: dict[str, NDArray[np.float32]],
     vectors: tuple[Tensor, Tensor],
     found: Assignment,
+    choices: TokenizerChoices,
 ) -> Tokenized:
     users, items = vectors
     model = quantizer.model.eval().cpu()
@@ -211,6 +253,7 @@ def _assemble(
         quantizer=model.state_dict(),
         features=features,
         health=rec_id_health(semantic, size, items.numpy(), rebuilt, _numpy(found.top2)),
+        choices=choices,
     )
 
 
@@ -228,6 +271,7 @@ def _save(
     described = {
         "fingerprint": fingerprint,
         "level_sizes": result.level_sizes,
+        "choices": result.choices.model_dump(),
         **tokenizer_config(dataset, config, result.item_vectors).model_dump(),
     }
     vectors = {"items": result.item_vectors, "users": result.user_vectors}

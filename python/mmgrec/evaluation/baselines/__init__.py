@@ -24,6 +24,7 @@ from mmgrec.evaluation.baselines.item_knn import (
     best_knn,
     item_knn,
     item_similarity,
+    tuned_knn,
 )
 from mmgrec.evaluation.baselines.popular import Popular, most_popular
 from mmgrec.evaluation.baselines.tuning import tune, validation_score
@@ -51,5 +52,6 @@ __all__ = [
     "most_popular",
     "top_items",
     "tune",
+    "tuned_knn",
     "validation_score",
 ]

@@ -151,3 +151,17 @@ def best_knn(
         return validation_score(knn_scorer(history, num_items, settings, known), history, valid)
 
     return tune(KNN_GRID, score)
+
+
+def tuned_knn(dataset: Dataset, counts: CoOccurrence) -> KnnSettings:
+    """Choose on the validation items of a data set, before any of them joined training.
+
+    ``counts``: of its training items.
+    """
+    before = dataset.selection
+    return best_knn(
+        before.histories(Split.TRAIN),
+        before.histories(Split.VALID),
+        dataset.num_items,
+        counts if before is dataset else None,
+    )
