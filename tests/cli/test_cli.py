@@ -67,20 +67,6 @@ def test_import_describe_train_evaluate_recommend(tmp_path: Path) -> None:
     assert set(exact) == set(evaluated) | {"certified"}
     assert exact["certified"] == 1.0
 
-    again = tmp_path / "again"
-    mmgrec("train", data, "--refit", run, "--out", again)
-    assert json.loads((again / "choices.json").read_text()) == json.loads(
-        (run / "choices.json").read_text()
-    )
-    provenance = json.loads((again / "config.json").read_text())["config"]["provenance"]
-    assert provenance["refit_of"] == "../run"
-    assert provenance["preset"] == str(tmp_path / "config.json")
-    assert "validation items trained on" in mmgrec("evaluate", again).stdout
-    refused = mmgrec("evaluate", again, "--split", "valid", code=2)
-    assert "this is a refit" in refused.stderr
-    refused = mmgrec("train", data, "--refit", run, "--out", again, "--seed", 1, code=2)
-    assert "leave them out" in refused.stderr
-
     user, item = int(toy.users["user"][0]), int(toy.items["item"][4])
     found = json.loads(
         mmgrec("recommend", run, "--user", user, "--history", f"{item}", "-k", 3, "--json").stdout
@@ -92,6 +78,24 @@ def test_import_describe_train_evaluate_recommend(tmp_path: Path) -> None:
     assert proved["certified"]
     assert proved["expanded"] > 0
     assert not proved["limit_hit"]
+
+
+def test_refit(dataset: Dataset, run_folder: Path, tmp_path: Path) -> None:
+    dataset.save(tmp_path / "data")
+    out = tmp_path / "again"
+    words = ("train", tmp_path / "data", "--refit", run_folder, "--out", out)
+    mmgrec(*words)
+    chosen, again = (
+        json.loads((folder / "choices.json").read_text()) for folder in (run_folder, out)
+    )
+    assert chosen == again
+    provenance = json.loads((out / "config.json").read_text())["config"]["provenance"]
+    assert (out / provenance["refit_of"]).resolve() == run_folder.resolve()
+    assert provenance["preset"] == "test"
+    assert "validation items trained on" in mmgrec("evaluate", out).stdout
+    refused = mmgrec("evaluate", out, "--split", "valid", code=2)
+    assert "this is a refit" in refused.stderr
+    assert "leave them out" in mmgrec(*words, "--seed", 1, code=2).stderr
 
 
 def test_experiment(tmp_path: Path) -> None:
