@@ -226,6 +226,7 @@ class Engine:
             allow=allow,
             deny=deny,
             where=where,
+            takes_ids=self.searcher.backend == "native",
         )
         shown = [r[-self.config.max_history :] for r in rows]
         request = Request(

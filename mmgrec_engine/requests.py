@@ -90,8 +90,11 @@ def request_filters(
     allow: Ids | None,
     deny: Ids | None,
     where: str | None,
+    takes_ids: bool,
 ) -> RankFilter | None:
     """Return which leaves the users with these histories may get; None: all.
+
+    ``takes_ids``: the search takes denied ids as they are.
 
     Raises
     ------
@@ -101,11 +104,19 @@ def request_filters(
     if not exclude_seen and deny is None and allow is None and where is None:
         return None
     per_user = [state.leaves(rows if exclude_seen else rows[:0]) for rows in seen]
-    to_all = None if deny is None else state.leaves(state.ids.rows(deny, "deny"))
+    to_all = by_id = None
+    if deny is not None:
+        # A search by id goes from leaf to leaf up to one that is allowed: not where few are.
+        if takes_ids and allow is None and where is None:
+            by_id = state.denied_ids(deny)
+        if by_id is None:
+            to_all = state.leaves(state.ids.rows(deny, "deny"))
     allowed = None
     if allow is not None:
         allowed = [state.leaves(state.ids.rows(allow, "allow"))] * len(seen)
     in_set = None
     if where is not None:
         in_set = state.named_set(named.resolve(where, state.num_rows))
-    return RankFilter.from_lists(per_user, allowed, state.num_leaves, named=in_set, deny_all=to_all)
+    return RankFilter.from_lists(
+        per_user, allowed, state.num_leaves, named=in_set, deny_all=to_all, deny_ids=by_id
+    )

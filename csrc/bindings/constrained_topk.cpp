@@ -3,9 +3,13 @@
 
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
+#include <limits>
 #include <optional>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -36,16 +40,26 @@ Bitmap bitmap_of(const nb::handle& words, const nb::handle& counts, uint32_t lea
   return {bits.data(), sums.data()};
 }
 
+DeniedIds denied_ids(const In<uint64_t, 1>& words, const In<uint32_t, 1>& of_leaf,
+                     uint32_t leaves) {
+  require(of_leaf.size() == leaves, "denied ids need a bit for every leaf");
+  const size_t most = std::numeric_limits<uint32_t>::max();
+  return {words.data(), static_cast<uint32_t>(std::min(64 * words.size(), most)), of_leaf.data()};
+}
+
 using BitmapArrays = nb::typed<nb::tuple, nb::object, nb::object, nb::object, nb::object>;
+using IdArrays = std::tuple<In<uint64_t, 1>, In<uint32_t, 1>, In<uint32_t, 1>>;
 
 // bitmaps: per named set the tuple (base words, base counts, added words, added counts).
+// deny_ids: the tuple (words, bit per base leaf, bit per added leaf).
 Filters* make_filters(const Catalog& catalog, size_t users, In<int64_t, 1> deny_offsets,
                       In<int64_t, 1> deny_leaves, std::optional<In<int64_t, 1>> allow_offsets,
                       std::optional<In<int64_t, 1>> allow_leaves,
                       std::optional<In<uint8_t, 1>> allow_all,
                       const std::vector<BitmapArrays>& bitmaps,
                       std::optional<In<int32_t, 1>> bitmap_of_user,
-                      std::optional<In<int64_t, 1>> deny_all, unsigned threads) {
+                      std::optional<In<int64_t, 1>> deny_all,
+                      const std::optional<IdArrays>& deny_ids, unsigned threads) {
   const CatalogView view = catalog.view();
   FilterRequest request;
   request.users = users;
@@ -73,6 +87,12 @@ Filters* make_filters(const Catalog& catalog, size_t users, In<int64_t, 1> deny_
               "bitmap_of_user names a bitmap that is not there");
     }
     request.bitmap_of_user = bitmap_of_user->data();
+  }
+  if (deny_ids) {
+    const auto& [words, of_base, of_added] = *deny_ids;
+    request.base_ids = denied_ids(words, of_base, view.base.items);
+    request.added_ids = denied_ids(words, of_added, view.added.items);
+    kept.emplace_back(nb::cast(*deny_ids));
   }
   return new Filters(view, request, std::move(kept), threads);
 }
@@ -261,7 +281,8 @@ void bind_constrained_topk(nb::module_& module) {
                   "deny_leaves"_a.noconvert(), "allow_offsets"_a.none().noconvert(),
                   "allow_leaves"_a.none().noconvert(), "allow_all"_a.none().noconvert(),
                   "bitmaps"_a, "bitmap_of_user"_a.none().noconvert(),
-                  "deny_all"_a.none().noconvert(), "threads"_a, nb::keep_alive<0, 1>())
+                  "deny_all"_a.none().noconvert(), "deny_ids"_a.none(), "threads"_a,
+                  nb::keep_alive<0, 1>())
       .def("pack", &pack_filters, "address"_a,
            "Bytes [n] of the filters as they must lie at an address of another memory.")
       .def_prop_ro("packed_bytes", [](const Filters& filters) { return filters.pack().bytes(); });

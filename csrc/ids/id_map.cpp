@@ -23,13 +23,17 @@ IdMap::IdMap(std::span<const int64_t> ids)
   first_ = *least;
   if (range / kSparsest < ids.size()) direct_.assign(range + 1, static_cast<int32_t>(kNone));
   for (size_t row = 0; row < ids.size(); ++row) set(ids[row], static_cast<int64_t>(row));
+  if (std::ranges::find(direct_, kNone) == direct_.end()) return;
+  known_ = no_bits();
+  const BitSetter known(*this, known_);
+  for (const int64_t id : ids) known.set(id);
 }
 
 void IdMap::set(int64_t id, int64_t row) {
   if (row < 0 || row > std::numeric_limits<int32_t>::max())
     throw std::invalid_argument("a row is out of range");
   if (is_direct(id)) {
-    direct_[static_cast<uint64_t>(id) - static_cast<uint64_t>(first_)] = static_cast<int32_t>(row);
+    direct_[offset(id)] = static_cast<int32_t>(row);
     return;
   }
   if (2 * (used_ + 1) > slots_.size()) grow();
@@ -45,10 +49,14 @@ void IdMap::find(std::span<int64_t> ids) const {
   const bool hashed = used_ > 0;
   for (size_t i = 0; i < ids.size(); ++i) {
     if (hashed && i + kAhead < ids.size()) __builtin_prefetch(&slots_[home(ids[i + kAhead])]);
-    ids[i] = is_direct(ids[i])
-                 ? direct_[static_cast<uint64_t>(ids[i]) - static_cast<uint64_t>(first_)]
-                 : find_hashed(ids[i]);
+    ids[i] = is_direct(ids[i]) ? direct_[offset(ids[i])] : find_hashed(ids[i]);
   }
+}
+
+bool IdMap::began_with(std::span<const uint64_t> words) const {
+  uint64_t unknown = 0;
+  for (size_t w = 0; w < known_.size(); ++w) unknown |= words[w] & ~known_[w];
+  return unknown == 0;
 }
 
 int64_t IdMap::find_hashed(int64_t id) const {

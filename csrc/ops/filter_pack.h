@@ -5,6 +5,7 @@
 
 #include <cstring>
 #include <span>
+#include <stdexcept>
 #include <vector>
 
 #include "ops/filters.h"
@@ -14,6 +15,8 @@ namespace mmgrec {
 
 template <class Visit>
 void for_each_array(SegmentFilter& filter, uint32_t leaves, Visit visit) {
+  if (filter.denied_ids.words != nullptr)
+    throw std::invalid_argument("a device takes denied leaves, not the bits of ids");
   const size_t words = (size_t{leaves} + 63) / 64;
   visit(filter.bits.words, words * sizeof(uint64_t));
   visit(filter.bits.counts, ((words + 7) / 8 + 1) * sizeof(uint32_t));

@@ -36,12 +36,26 @@ struct Bitmap {
   }
 };
 
+// Items that nobody gets, as bits of their ids (see IdMap): leaves are turned into ids where the
+// search comes by, instead of all ids into leaves beforehand. On the CPU only.
+struct DeniedIds {
+  const uint64_t* words = nullptr;    // null: no ids are denied
+  uint32_t bits = 0;                  // so many are in the words; larger ones are not denied
+  const uint32_t* of_leaf = nullptr;  // [leaves] the bit of its item's id
+
+  bool contain(uint32_t leaf) const {
+    const uint32_t bit = of_leaf[leaf];
+    return bit < bits && (words[bit / 64] >> (bit % 64) & 1) != 0;
+  }
+};
+
 // The leaves of one segment (base or added) that a user may get.
 //
 //   all     every leaf      but `gone` and `denied`
 //   bitmap  the set leaves  but `gone` and `denied`, which name only set leaves
 //   list    the listed leaves, from which gone and denied ones were taken beforehand
-// `gone` and `denied` have no leaf in common, so that numbers can be subtracted.
+// `gone` and `denied` have no leaf in common, so that numbers can be subtracted. `denied_ids` may
+// name any leaves; of a list they were taken out as well.
 struct SegmentFilter {
   enum class Kind : uint32_t { all, bitmap, list };
   Kind kind = Kind::all;
@@ -49,8 +63,9 @@ struct SegmentFilter {
   RankSet listed;
   RankSet gone;
   RankSet denied;
+  DeniedIds denied_ids = {};
 
-  // How many leaves of the range are allowed.
+  // How many leaves of the range are allowed, denied ids aside.
   MMGREC_HOST_DEVICE uint32_t allowed_inside(Range range) const {
     if (range.empty()) return 0;
     if (kind == Kind::list) return listed.inside(range);
@@ -60,11 +75,23 @@ struct SegmentFilter {
   }
   MMGREC_HOST_DEVICE bool allows_any(Range range) const {
     if (range.empty()) return false;
+#ifndef __CUDA_ARCH__
+    if (denied_ids.words != nullptr) return allows_any_by_id(range);
+#endif
     // Mostly one bit suffices.
     if (kind == Kind::bitmap && bits.any_at_once(range) &&
         gone.inside(range) + denied.inside(range) == 0)
       return true;
     return allowed_inside(range) > 0;
+  }
+
+ private:
+  // Mostly the first leaf is allowed; at most as many are looked at as are not, and one more.
+  bool allows_any_by_id(Range range) const {
+    for (uint32_t leaf = range.lo; leaf < range.hi; ++leaf) {
+      if (!denied_ids.contain(leaf) && allowed_inside({leaf, leaf + 1}) > 0) return true;
+    }
+    return false;
   }
 };
 

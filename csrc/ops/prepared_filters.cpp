@@ -128,6 +128,8 @@ bool PreparedFilters::prepare(const FilterRequest& request, size_t user) {
     filter.base = {SegmentFilter::Kind::bitmap, bits->base, {}, gone.base.view(), {}};
     filter.added = {SegmentFilter::Kind::bitmap, bits->added, {}, gone.added.view(), {}};
   }
+  filter.base.denied_ids = request.base_ids;
+  filter.added.denied_ids = request.added_ids;
   // Leaves that are gone, or that the bitmap lacks, are not counted twice.
   const bool any_gone = gone_base_.count + gone_added_.count > 0;
   const auto possible = [&](bool is_base, uint32_t rank) {
@@ -158,13 +160,16 @@ bool PreparedFilters::prepare(const FilterRequest& request, size_t user) {
     return true;
   }
   const auto allowed = [&](bool is_base, uint32_t rank) {
-    return possible(is_base, rank) && !(is_base ? lists.base : lists.added).view().contains(rank);
+    const DeniedIds& ids = (is_base ? filter.base : filter.added).denied_ids;
+    return possible(is_base, rank) && !(is_base ? lists.base : lists.added).view().contains(rank) &&
+           (ids.words == nullptr || !ids.contain(rank));
   };
   if (!picked.pick(request.allow.of(user), catalog_, allowed)) return false;
   lists = {picked.base_set(catalog_), picked.added_set(catalog_)};
   filter.base.kind = filter.added.kind = SegmentFilter::Kind::list;
   filter.base.listed = lists.base.view();
   filter.added.listed = lists.added.view();
+  filter.base.denied_ids = filter.added.denied_ids = {};
   return true;
 }
 

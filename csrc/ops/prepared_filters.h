@@ -28,10 +28,11 @@ struct LeafBits {
 
 // What the users of a batch may get: an item that the user's bitmap holds (where one is named),
 // that the user's allow list holds (where one applies), and that neither the user's deny list nor
-// everybody's holds.
+// everybody's holds, by leaf or by id.
 struct FilterRequest {
   size_t users = 0;
   std::span<const int64_t> deny_all;   // leaves that nobody gets, prepared once
+  DeniedIds base_ids, added_ids;       // more of them, taken as they are
   LeafLists deny;                      // null offsets: nothing else is denied
   LeafLists allow;                     // null offsets: no allow lists
   const uint8_t* allow_all = nullptr;  // [B] 1: the user's allow list does not apply
@@ -40,7 +41,7 @@ struct FilterRequest {
 };
 
 // Filters of a batch in the form of filters.h, with the memory behind them. The catalogue, the
-// bitmaps and this object must outlive their use.
+// bitmaps, the bits of ids and this object must outlive their use.
 class PreparedFilters {
  public:
   // Throws std::invalid_argument on a leaf outside the catalogue.

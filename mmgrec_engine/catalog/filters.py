@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmgrec_engine import _native
+from mmgrec_engine.catalog.denied_ids import DeniedIds
 from mmgrec_engine.catalog.leaf_sets import LeafSet
 from mmgrec_engine.catalog.searchable import Searchable
 from mmgrec_engine.errors import RequestError
@@ -108,7 +109,8 @@ class RankFilter:
     ``deny``, ``allow``: leaf ranks per user; deny wins where both name an item. ``allow_all``
     ``[B]`` uint8: 1 for users whose allow list does not apply. ``sets``: named sets;
     ``set_of_user`` ``[B]`` int32: which of them applies to a user, -1 for none. ``deny_all``: leaf
-    ranks that nobody gets, prepared once and not per user.
+    ranks that nobody gets, prepared once and not per user. ``deny_ids``: more of them, by id; for
+    searches on the CPU only.
     """
 
     deny: RankLists
@@ -117,6 +119,7 @@ class RankFilter:
     sets: tuple[NamedSet, ...] = ()
     set_of_user: NDArray[np.int32] | None = None
     deny_all: Ranks | None = None
+    deny_ids: DeniedIds | None = None
     _prepared: dict[int, tuple[Searchable, _native.Filters]] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -130,10 +133,11 @@ class RankFilter:
         *,
         named: NamedSet | None = None,
         deny_all: Ranks | None = None,
+        deny_ids: DeniedIds | None = None,
     ) -> RankFilter:
         """Build filters from one deny list and one allow list (None: everything) per user.
 
-        ``named`` and ``deny_all`` apply to all of them.
+        ``named``, ``deny_all`` and ``deny_ids`` apply to all of them.
 
         Raises
         ------
@@ -145,12 +149,13 @@ class RankFilter:
         denied = RankLists.of(deny, num_leaves)
         if deny_all is not None:
             deny_all = _denied_to_all(deny_all, num_leaves)
-        if allow is None:
-            return cls(denied, None, np.ones(len(deny), np.uint8), sets, set_of_user, deny_all)
-        nothing = np.zeros(0, np.int64)
-        lists = [nothing if ranks is None else ranks for ranks in allow]
-        free = np.array([ranks is None for ranks in allow], np.uint8)
-        return cls(denied, RankLists.of(lists, num_leaves), free, sets, set_of_user, deny_all)
+        allowed, free = None, np.ones(len(deny), np.uint8)
+        if allow is not None:
+            nothing = np.zeros(0, np.int64)
+            lists = [nothing if ranks is None else ranks for ranks in allow]
+            allowed = RankLists.of(lists, num_leaves)
+            free = np.array([ranks is None for ranks in allow], np.uint8)
+        return cls(denied, allowed, free, sets, set_of_user, deny_all, deny_ids)
 
     @property
     def num_users(self) -> int:
@@ -166,6 +171,7 @@ class RankFilter:
             self.sets,
             None if self.set_of_user is None else self.set_of_user[rows],
             self.deny_all,
+            self.deny_ids,
         )
 
     def padded(self, users: int) -> RankFilter:
@@ -182,6 +188,7 @@ class RankFilter:
             if self.set_of_user is None
             else np.pad(self.set_of_user, (0, more), constant_values=-1),
             self.deny_all,
+            self.deny_ids,
         )
 
     def mask(self, user: int, num_leaves: int) -> NDArray[np.bool_]:
@@ -196,6 +203,8 @@ class RankFilter:
         allowed[self.deny.of_user(user)] = False
         if self.deny_all is not None:
             allowed[self.deny_all] = False
+        if self.deny_ids is not None:
+            allowed &= ~self.deny_ids.mask()
         return allowed
 
     def prepared(self, catalog: Searchable, threads: int | None = None) -> _native.Filters:
@@ -208,7 +217,7 @@ class RankFilter:
         """
         known = self._prepared.get(id(catalog))
         if known is None:
-            allow = self.allow
+            allow, by_id = self.allow, self.deny_ids
             native = _native.Filters.make(
                 catalog.native,
                 self.num_users,
@@ -220,6 +229,7 @@ class RankFilter:
                 [(s.base.words, s.base.counts, s.added.words, s.added.counts) for s in self.sets],
                 self.set_of_user,
                 self.deny_all,
+                None if by_id is None else (by_id.words, by_id.base, by_id.added),
                 threads=threads or num_threads(),
             )
             # The catalogue is kept as well, so that no other one can take over its id.

@@ -5,13 +5,15 @@ Shapes: R rows (items that ever were, in order of arrival), S stored vectors, D 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmgrec_engine.catalog.denied_ids import DeniedIds
 from mmgrec_engine.catalog.filters import NamedSet
 from mmgrec_engine.catalog.ids import IdTable
 from mmgrec_engine.catalog.leaf_sets import LeafSet
@@ -37,7 +39,8 @@ class CatalogState:
 
     ``vectors`` ``[S, D]``: of base items and of everything that was inserted or replaced since;
     ``slots`` ``[R]``: which of them is a row's (None: slot = row). ``base_rows``: rows of the base
-    leaves (None: row = leaf). ``columns``: by row, what is known of items that came later
+    leaves (None: row = leaf); ``base_bits``: the bits of their ids (None: those of the rows
+    0, 1, 2, ...). ``columns``: by row, what is known of items that came later
     (states share it: it only gains rows that earlier states do not have).
     """
 
@@ -46,6 +49,7 @@ class CatalogState:
     vectors: Vectors
     slots: Ints | None = None
     base_rows: Ints | None = None
+    base_bits: NDArray[np.uint32] | None = None
     nodes: NodeVectors | None = None
     columns: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     _named: dict[int, tuple[LeafSet, NamedSet]] = field(default_factory=dict, repr=False)
@@ -82,6 +86,19 @@ class CatalogState:
         rows = np.full(leaves.shape, -1, np.int64)
         rows[leaves >= 0] = self.catalog.ids(leaves[leaves >= 0])
         return rows
+
+    def denied_ids(self, ids: Sequence[Hashable]) -> DeniedIds | None:
+        """Return a set of ids that nobody gets; None where their rows have to be looked up."""
+        words = self.ids.bits(ids)
+        return None if words is None else DeniedIds(words, *self._bits_of_leaves)
+
+    @cached_property
+    def _bits_of_leaves(self) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+        """The bits of the ids of base leaves and of added ones."""
+        base = self.base_bits
+        if base is None:
+            base = self.ids.bits_of_rows(slice(base_leaves(self.catalog)))
+        return base, self.ids.bits_of_rows(added_rows(self.catalog))
 
     def named_set(self, rows: LeafSet) -> NamedSet:
         """Lay a set of rows out by leaf; kept for the next request with the same set."""
@@ -120,8 +137,15 @@ class CatalogState:
             leaves = np.arange(base_leaves(catalog))
             in_order = vectors[: len(leaves)] if base_rows is None else vectors[base_rows]
             tables = NodeVectors.of(catalog.codes(leaves), in_order)
+        bits = None if base_rows is None else self.ids.bits_of_rows(base_rows)
         moved = replace(
-            self, vectors=vectors, slots=None, base_rows=base_rows, nodes=tables, _named={}
+            self,
+            vectors=vectors,
+            slots=None,
+            base_rows=base_rows,
+            base_bits=bits,
+            nodes=tables,
+            _named={},
         )
         return moved.over(catalog)
 

@@ -70,6 +70,42 @@ def test_numbers_beyond_64_bits_are_ids_as_well() -> None:
     assert table.rows([3, 2**64 - 1], "test").tolist() == [1, 0]
 
 
+@pytest.mark.parametrize("step", [1, 2])
+def test_sets_of_numbers_are_bits(step: int) -> None:
+    table = IdTable("item", pl.Series(np.random.default_rng(0).permutation(80) * step - 7))
+    asked = [step * i - 7 for i in (0, 3, 3, 79)]
+    places = [step * i for i in (0, 3, 79)]
+    for ids in (asked, np.array(asked), np.array(asked, np.int16), np.repeat(asked, 2)[::2]):
+        words = table.bits(ids)
+        assert words is not None
+        bits = np.unpackbits(words.view(np.uint8), bitorder="little")
+        assert np.flatnonzero(bits).tolist() == places
+    rows = table.rows(asked, "test")
+    assert table.bits_of_rows(rows).tolist() == [places[0], places[1], places[1], places[2]]
+
+
+def test_what_cannot_be_bits_is_looked_up() -> None:
+    table = IdTable("item", pl.Series([*range(39), 40]))
+    assert table.bits([0, 40]) is not None
+    looked_up = ([], [39], [41], [-1], [True], [1.0], [np.int64(1)], [2**70], range(3), [1] * 6)
+    for ids in looked_up:
+        assert table.bits(ids) is None  # type: ignore[arg-type]
+    assert table.bits(np.array([1], np.uint64)) is None
+    assert table.bits(np.array([[1]])) is None
+    for few in (pl.Series(["1", "2"]), pl.Series([1, 1000]), pl.Series([1], dtype=pl.UInt64)):
+        assert IdTable("item", few).bits([1]) is None
+
+
+def test_later_rows_have_bits_where_the_first_table_had_room() -> None:
+    table = IdTable("item", pl.Series([*range(39), 40]))
+    longer = table.grown([39, None, 41, 3])
+    assert longer.bits_of_rows(np.array([0, 39, 40, 43])).tolist() == [0, 40, 39, 3]
+    nowhere = longer.bits_of_rows(np.array([41, 42]))
+    assert nowhere.min() > 40
+    assert longer.bits([3, 40]) is not None
+    assert longer.bits([39]) is None  # it was not there at first
+
+
 def test_parse_reads_what_people_type() -> None:
     assert IdTable("user", pl.Series([1, 2])).parse("2") == 2
     assert IdTable("user", pl.Series(["1"])).parse("1") == "1"

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <random>
+#include <span>
 #include <stdexcept>
 #include <vector>
 
@@ -165,8 +167,31 @@ void check_step(const World& world, const UserFilter* filters, size_t keep, cons
   }
 }
 
+// Leaves as the bits of ids that came in another order.
+struct LeafIds {
+  LeafIds(std::span<const int64_t> leaves, size_t items, std::mt19937& random)
+      : of_leaf(items), words(items / 64 + 1) {
+    std::iota(of_leaf.begin(), of_leaf.end(), 0u);
+    std::ranges::shuffle(of_leaf, random);
+    for (const int64_t leaf : leaves) {
+      const uint32_t bit = of_leaf[static_cast<size_t>(leaf)];
+      words[bit / 64] |= uint64_t{1} << (bit % 64);
+    }
+    // Some others have none.
+    for (uint32_t& bit : of_leaf) {
+      if (bit % 5 == 0 && (words[bit / 64] >> (bit % 64) & 1) == 0) bit = ~0u;
+    }
+  }
+  DeniedIds view() const {
+    return {words.data(), static_cast<uint32_t>(64 * words.size()), of_leaf.data()};
+  }
+  std::vector<uint32_t> of_leaf;
+  std::vector<uint64_t> words;
+};
+
+// Everybody's denied items come as leaves or by id.
 void check_filtered(World& world, size_t denied, size_t denied_to_all, bool sorted, bool allow,
-                    const Kernels& kernels, std::mt19937& random) {
+                    bool by_id, const Kernels& kernels, std::mt19937& random) {
   const size_t items = world.tuples.size();
   Lists deny, allowed;
   std::vector<int64_t> everybody = draw(denied_to_all, items, random);
@@ -188,7 +213,11 @@ void check_filtered(World& world, size_t denied, size_t denied_to_all, bool sort
   FilterRequest request;
   request.users = world.users;
   request.deny = flat_deny.view();
-  request.deny_all = everybody;
+  const LeafIds ids(everybody, items, random);
+  if (by_id)
+    request.base_ids = ids.view();
+  else
+    request.deny_all = everybody;
   if (allow) {
     request.allow = flat_allow.view();
     request.allow_all = allow_all.data();
@@ -200,7 +229,14 @@ void check_filtered(World& world, size_t denied, size_t denied_to_all, bool sort
       CHECK(filters.data()[b].allows_any({leaf, leaf + 1}, {}) == world.allowed[b][leaf]);
       count += world.allowed[b][leaf];
     }
-    CHECK(filters.data()[b].base.allowed_inside({0, static_cast<uint32_t>(items)}) == count);
+    const auto end = static_cast<uint32_t>(items);
+    CHECK(by_id || filters.data()[b].base.allowed_inside({0, end}) == count);
+    for (uint32_t lo = 0; lo < end; lo += 1 + lo / 9) {
+      const auto from = world.allowed[b].begin() + lo;
+      const auto to = std::min<uint32_t>(end, lo + 1 + lo % 300);
+      const bool any = std::find(from, world.allowed[b].begin() + to, true) - from < to - lo;
+      CHECK(filters.data()[b].allows_any({lo, to}, {}) == any);
+    }
   }
   check_step(world, filters.data(), 20, kernels, 2);
 }
@@ -214,10 +250,12 @@ void check_steps(const Kernels& kernels) {
         World world(3000, sizes, level, 30, random, distinct);
         for (const size_t keep : {1, 10, 51, 300, 1200})
           check_step(world, nullptr, keep, kernels, 1);
-        check_filtered(world, 5, 0, false, false, kernels, random);
-        check_filtered(world, 400, 700, true, false, kernels, random);
-        check_filtered(world, 3000, 3000, false, false, kernels, random);
-        check_filtered(world, 100, 50, false, true, kernels, random);
+        check_filtered(world, 5, 0, false, false, false, kernels, random);
+        for (const bool by_id : {false, true}) {
+          check_filtered(world, 400, 700, true, false, by_id, kernels, random);
+          check_filtered(world, 3000, 3000, false, false, by_id, kernels, random);
+          check_filtered(world, 100, 50, false, true, by_id, kernels, random);
+        }
       }
     }
   }

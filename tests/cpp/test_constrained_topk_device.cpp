@@ -1,6 +1,7 @@
 // The device step's body with 1 lane and with 32 emulated lanes, some warps per block, against
 // brute force (added and removed leaves, every kind of filter) and against the step of the CPU.
 #include <limits>
+#include <stdexcept>
 
 #include "device_world.h"
 #include "ops/constrained_topk.h"
@@ -176,6 +177,12 @@ void moved_to_other_memory() {
   std::ranges::fill(world.base_tables->first_, 0);
   std::ranges::fill(world.base_tables->second_, 0);
   std::ranges::fill(world.prepared, UserFilter{});
+  // Ids would need the bit of every leaf over there.
+  const uint64_t word = 1;
+  world.prepared[0].base.denied_ids.words = &word;
+  CHECK_THROWS(FilterPack(world.prepared, view.base.items, view.added.items),
+               std::invalid_argument);
+  world.prepared[0] = {};
   world.filters.clear();
   const Output after = run_device<HostGroup<32>>(step.step, 3);
   CHECK(before.scores == after.scores && before.tokens == after.tokens);

@@ -56,6 +56,36 @@ void check_steps(size_t count, int64_t first, int64_t step, unsigned seed) {
   check_all(map, known, strangers);
 }
 
+// Sets of ids as bits: of the ids that are put in, and of those that the map began with only.
+void check_bits(size_t count, int64_t first, int64_t step) {
+  Ids ids(count);
+  for (size_t i = 0; i < count; ++i) ids[i] = first + static_cast<int64_t>(i) * step;
+  mmgrec::IdMap map(ids);
+  const size_t bits = (count - 1) * static_cast<size_t>(step) + 1;
+  for (const size_t n : {size_t{0}, bits / 128, bits / 128 + 1, bits / 8, bits / 8 + 1, count})
+    CHECK(map.bits_suit(n) == (128 * n >= bits && 8 * n <= bits));
+  std::vector<uint64_t> words = map.no_bits();
+  const mmgrec::IdMap::BitSetter setter(map, words);
+  for (size_t i = 0; i < count; i += 3) CHECK(setter.set(ids[i]) && setter.set(ids[i]));
+  for (const int64_t stranger : {first - 1, ids.back() + 1, kLeast, kMost}) {
+    CHECK(!setter.set(stranger));
+    CHECK(map.bit(stranger) == mmgrec::IdMap::kNoBit);
+  }
+  CHECK(map.began_with(words));
+  for (size_t i = 0; i < count; ++i) {
+    const uint32_t bit = map.bit(ids[i]);
+    CHECK(bit == i * static_cast<size_t>(step));
+    CHECK((words[bit / 64] >> (bit % 64) & 1) == (i % 3 == 0));
+  }
+  // An id given again keeps its bit; one that fills a gap was not there at the beginning.
+  map.set(ids[0], static_cast<int64_t>(count));
+  CHECK(map.began_with(words) && map.bit(ids[0]) == 0);
+  if (step == 1) return;
+  map.set(ids.back() - 1, static_cast<int64_t>(count) + 1);
+  CHECK(map.began_with(words));
+  CHECK(setter.set(ids.back() - 1) && !map.began_with(words));
+}
+
 }  // namespace
 
 int main() {
@@ -66,6 +96,13 @@ int main() {
   check_all(mmgrec::IdMap(Ids{kLeast, kMost}), {{kLeast, 0}, {kMost, 1}}, {0});
   check_all(mmgrec::IdMap(Ids{kMost - 1, kMost}), {{kMost - 1, 0}, {kMost, 1}}, {0, kLeast});
   check_all(mmgrec::IdMap(Ids{5, 6, 5}), {{5, 2}, {6, 1}}, {});
+  for (const size_t count : {2, 64, 65, 1000})
+    for (const int64_t step : {1, 2, 3})
+      for (const int64_t first : {int64_t{0}, int64_t{-50}, int64_t{1} << 40})
+        check_bits(count, first, step);
+  const mmgrec::IdMap sparse(Ids{5, 1'000'000}), empty(Ids{});
+  for (const size_t count : {0, 1, 2}) CHECK(!sparse.bits_suit(count) && !empty.bits_suit(count));
+  CHECK(sparse.bit(5) == mmgrec::IdMap::kNoBit);
   mmgrec::IdMap map(Ids{5});
   CHECK_THROWS(map.set(6, -1), std::invalid_argument);
   CHECK_THROWS(map.set(6, int64_t{1} << 31), std::invalid_argument);
