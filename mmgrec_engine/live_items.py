@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +133,8 @@ class LiveItems:
             rec_ids = place_new_items(catalog.snapshot(), codes, choices)
             rows = np.arange(len(external)) + self.state.num_rows
             catalog.insert(rec_ids, rows, _payloads(external, vectors, values))
-            self._publish(_longer(self.state, external, self._stored(vectors), values), catalog)
+            longer = self.state.with_items(rows, self._stored(vectors), external, values)
+            self._publish(longer, catalog)
         return rec_ids
 
     def delete(self, ids: Sequence[Hashable]) -> None:
@@ -165,10 +165,7 @@ class LiveItems:
             columns = [state.columns.get(row, {}) for row in rows.tolist()]
             payloads = _payloads(state.ids.ids(rows).tolist(), vectors, columns)
             catalog.replace(old, rec_ids, payloads)
-            slots = np.arange(state.num_rows) if state.slots is None else state.slots.copy()
-            slots[rows] = np.arange(len(vectors)) + len(state.vectors)
-            moved = replace(state, vectors=self._stored(vectors), slots=slots)
-            self._publish(moved, catalog, rows)
+            self._publish(state.with_items(rows, self._stored(vectors)), catalog, rows)
         return rec_ids
 
     def compact(self, *, background: bool) -> None:
@@ -328,19 +325,3 @@ def _payloads(
 ) -> list[bytes]:
     items = zip(ids, vectors, columns, strict=True)
     return [ItemPayload(*item).to_bytes() for item in items]
-
-
-def _longer(
-    state: CatalogState,
-    ids: Sequence[Hashable],
-    vectors: Vectors,
-    columns: Sequence[Mapping[str, Any]],
-) -> CatalogState:
-    """Return a state with new rows at the end; the last of all vectors are theirs."""
-    state.columns.update(
-        zip(range(state.num_rows, state.num_rows + len(ids)), columns, strict=True)
-    )
-    slots = state.slots
-    if slots is not None:
-        slots = np.concatenate([slots, np.arange(len(state.vectors), len(vectors))])
-    return replace(state, ids=state.ids.grown(ids), vectors=vectors, slots=slots)

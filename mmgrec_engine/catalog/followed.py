@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -129,15 +128,10 @@ def later_state(
                 added += [item] if kind == INSERT else []
     if not items:
         return state, np.array(replaced, np.int64)
-    first = state.num_rows
-    state.columns.update({first + place: item.columns for place, item in enumerate(added)})
-    slots = np.arange(first) if state.slots is None else state.slots
-    slots = np.concatenate([slots, np.full(len(added), -1)])
-    slots[rows] = len(state.vectors) + np.arange(len(items))  # of a row's several the last one
-    later = replace(
-        state,
-        ids=state.ids.grown([item.id for item in added]),
-        vectors=stored(np.stack([item.vector for item in items])),
-        slots=slots,
+    later = state.with_items(
+        np.array(rows),
+        stored(np.stack([item.vector for item in items])),
+        [item.id for item in added],
+        [item.columns for item in added],
     )
     return later, np.array(replaced, np.int64)

@@ -87,6 +87,27 @@ class CatalogState:
         rows[leaves >= 0] = self.catalog.ids(leaves[leaves >= 0])
         return rows
 
+    def with_items(
+        self,
+        rows: Ints,
+        vectors: Vectors,
+        new_ids: Sequence[Hashable] = (),
+        columns: Sequence[Mapping[str, Any]] = (),
+    ) -> CatalogState:
+        """Return a state with new rows at the end and other vectors, over the same catalogue.
+
+        ``rows`` ``[n]``: whose the last n of ``vectors`` are, the last one of several that one row
+        has; ``new_ids`` and ``columns``: of the new rows, each of which is among ``rows``.
+        """
+        first = self.num_rows
+        self.columns.update(enumerate(columns, first))
+        slots = self.slots
+        if slots is not None or not np.array_equal(rows, np.arange(first, first + len(new_ids))):
+            known = np.arange(first) if slots is None else slots
+            slots = np.concatenate([known, np.full(len(new_ids), -1)])
+            slots[rows] = len(self.vectors) + np.arange(len(rows))
+        return replace(self, ids=self.ids.grown(new_ids), vectors=vectors, slots=slots)
+
     def denied_ids(self, ids: Sequence[Hashable]) -> DeniedIds | None:
         """Return a set of ids that nobody gets; None where their rows have to be looked up."""
         words = self.ids.bits(ids)
