@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -21,9 +22,11 @@ from mmgrec.reports.figures import Wish, report_figures
 from mmgrec.reports.findings import findings
 from mmgrec.reports.modalities import find_encoder
 from mmgrec.reports.page import report_page, save_page
+from mmgrec.training.pipeline import Run, train_run
 from mmgrec_engine.engine import Engine
 from mmgrec_engine.errors import DataError, RequestError
 from mmgrec_engine.model_folder import load_model_folder
+from tests_shared import quiet_reporter, small_config
 
 COMMAND = [sys.executable, "-c", "from mmgrec.cli.main import main; main()"]
 
@@ -87,6 +90,18 @@ def test_other_features_are_not_taken_for_the_runs(
     encoder, reason = find_encoder(folder, None)
     assert encoder is None
     assert "--data" in reason
+
+
+def test_encoders_are_found_where_runs_share_them(
+    run_folder: Path, dataset: Dataset, data: Path, tmp_path: Path
+) -> None:
+    folder, shared = tmp_path / "runs" / "one", tmp_path / "encoders"
+    run = Run(folder, dataset, small_config(), "test", 0, shared=shared)
+    shutil.copytree(run_folder / "training", run.encoders)  # trained already
+    train_run(run, quiet_reporter(run.work / "logs"))
+    assert not (folder / "training" / "graph").exists()
+    encoder, reason = find_encoder(load_model_folder(folder), data)
+    assert encoder is not None, reason
 
 
 def test_findings_name_trouble_first(figures: dict[str, Any]) -> None:

@@ -76,6 +76,8 @@ class MaskedEncoder:
         self._run = trained_run(folder.source, dataset)
         self.dataset, self.config = self._run.dataset, self._run.config
         self._path = folder.source.path
+        # Runs of an experiment share them.
+        self._encoders = self._path / folder.source.config["provenance"].get("encoders", "training")
         row_of = {item: row for row, item in enumerate(dataset.items["item"])}
         leaves = [row_of.get(item, -1) for item in folder.items["item"]]
         self.row_of_leaf = np.array(leaves, np.int64)
@@ -101,7 +103,7 @@ class MaskedEncoder:
         vectors = []
         for member in range(self.config.graph.members):
             stage = stage.another(member) if member > 0 else stage
-            weights = best_weights(self._path / "training" / stage.name)
+            weights = best_weights(self._encoders / stage.name)
             stage.model.load_state_dict(weights, strict=False)
             vectors.append(stage.vectors())
         users, items = zip(*vectors, strict=True)

@@ -212,6 +212,7 @@ def _save_artifact(
             "fingerprint": run.fingerprint,
             # From the run's folder, so that both can be moved together.
             "data": None if run.source is None else os.path.relpath(run.source, run.folder),
+            "encoders": os.path.relpath(run.encoders, run.folder),
             "refit_of": None if run.refit is None else os.path.relpath(run.refit.of, run.folder),
         },
     )
