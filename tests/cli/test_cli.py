@@ -95,7 +95,7 @@ def test_refit(dataset: Dataset, run_folder: Path, tmp_path: Path) -> None:
     assert "validation items trained on" in mmgrec("evaluate", out).stdout
     refused = mmgrec("evaluate", out, "--split", "valid", code=2)
     assert "this is a refit" in refused.stderr
-    assert "leave them out" in mmgrec(*words, "--seed", 1, code=2).stderr
+    assert "leave them out" in mmgrec(*words, "--preset", "reference", code=2).stderr
 
 
 def test_experiment(tmp_path: Path) -> None:

@@ -210,6 +210,15 @@ def test_a_killed_refit_resumes_to_the_same_bytes(
         assert (tmp_path / "run" / name).read_bytes() == (before / "refit" / name).read_bytes()
 
 
+def test_a_refit_may_have_another_seed(before: Path, tmp_path: Path) -> None:
+    run = refit_run(before / "run", Dataset.load(before / "data"), tmp_path, seed=7)
+    train(run)
+    assert choices_of(tmp_path) == choices_of(before / "refit")
+    assert open_folder(tmp_path, "model").config["provenance"]["seed"] == 7
+    name = "model.safetensors"
+    assert (tmp_path / name).read_bytes() != (before / "refit" / name).read_bytes()
+
+
 def test_what_cannot_be_refitted_says_why(
     before: Path, dataset: Dataset, run_folder: Path, tmp_path: Path
 ) -> None:

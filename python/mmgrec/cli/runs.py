@@ -31,10 +31,12 @@ RefitOption = Annotated[
         "--refit",
         metavar="RUN",
         help="Train once more with what this run has chosen on validation, validation items "
-        "included; preset, configuration and seed are the run's.",
+        "included; preset and configuration are the run's.",
     ),
 ]
-SeedOption = Annotated[int, typer.Option(min=0, help="Of everything random.")]
+SeedOption = Annotated[
+    int | None, typer.Option(min=0, help="Of everything random; 0, or that of the run to refit.")
+]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, or auto: the GPU where there is one.")]
 RestartOption = Annotated[
     bool, typer.Option("--restart", help="Forget what an earlier run in this folder has done.")
@@ -47,7 +49,7 @@ def prepare_run(
     out: Path,
     preset_name: str,
     config: Path | None,
-    seed: int,
+    seed: int | None,
     restart: bool,
     device: str,
     processes: Processes | None = None,
@@ -68,11 +70,11 @@ def prepare_run(
     where, dataset = choose_device(device), Dataset.load(data)
     if refit is None:
         settings, preset_name = _settings(preset_name, config)
-        run = Run(out, dataset, settings, preset_name, seed)
-    elif (preset_name, config, seed) == ("default", None, 0):
-        run = refit_run(refit, dataset, out)
+        run = Run(out, dataset, settings, preset_name, seed or 0)
+    elif (preset_name, config) == ("default", None):
+        run = refit_run(refit, dataset, out, seed)
     else:
-        raise ConfigError("a refit has preset, configuration and seed of its run: leave them out")
+        raise ConfigError("a refit has preset and configuration of its run: leave them out")
     processes = processes or ALONE
     run = replace(run, device=where, processes=processes, source=data)
     ensure_folder(out)

@@ -21,7 +21,7 @@ def tokenize(
     out: OutOption,
     preset: PresetOption = "default",
     config: ConfigOption = None,
-    seed: SeedOption = 0,
+    seed: SeedOption = None,
     device: DeviceOption = "auto",
     restart: RestartOption = False,
     json: JsonOption = False,

@@ -22,7 +22,7 @@ def train(
     out: OutOption,
     preset: PresetOption = "default",
     config: ConfigOption = None,
-    seed: SeedOption = 0,
+    seed: SeedOption = None,
     device: DeviceOption = "auto",
     restart: RestartOption = False,
     refit: RefitOption = None,

@@ -14,17 +14,19 @@ from mmgrec_engine.errors import ArtifactError, ConfigError, DataError
 from mmgrec_engine.model_folder import KIND
 
 
-def refit_run(before: Path, dataset: Dataset, folder: Path) -> Run:
+def refit_run(before: Path, dataset: Dataset, folder: Path, seed: int | None = None) -> Run:
     """Return the run in ``folder`` that trains on all but the test split.
 
     Parameters
     ----------
     before : Path
-        The run whose choices it takes, and preset, configuration and seed.
+        The run whose choices it takes, and preset and configuration.
     dataset : Dataset
         What that run was trained on.
     folder : Path
         Of the new run.
+    seed : int, optional
+        Of the new run; that of ``before``, if not given.
 
     Raises
     ------
@@ -53,7 +55,7 @@ def refit_run(before: Path, dataset: Dataset, folder: Path) -> Run:
             value=dataset.name,
             remedy="give the folder that mmgrec train was given; if it has changed, train again",
         )
-    return run.refitted(folder, choices)
+    return replace(run, seed=run.seed if seed is None else seed).refitted(folder, choices)
 
 
 def trained_run(source: Folder, dataset: Dataset) -> Run:
