@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 from mmgrec_engine import _native
-from mmgrec_engine.errors import ArtifactError, ConfigError
+from mmgrec_engine.errors import ArtifactError, ConfigError, EditError
 
 
 @contextmanager
@@ -20,3 +21,9 @@ def named_errors(what: str) -> Iterator[None]:
         ) from None
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{what}: {str(error).splitlines()[0]}") from None
+
+
+def raise_edit_error(error: Exception) -> NoReturn:
+    """Raise the core's `EditError` as ours."""
+    what, value, allowed, remedy = error.args
+    raise EditError(what, value=value, allowed=allowed, remedy=remedy) from None

@@ -277,6 +277,7 @@ void bind_journal(nb::module_& module) {
       .def("append", &append, "prepared"_a, "batch"_a)
       .def("continued", &continue_journal, "path"_a, "after"_a)
       .def_prop_ro("sequence", &Journal::sequence)
+      .def_prop_ro("bytes", &Journal::bytes)
       .def_prop_ro("generation", &Journal::generation);
 }
 

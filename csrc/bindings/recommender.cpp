@@ -72,6 +72,8 @@ std::unique_ptr<Recommender> make_recommender(const Settings& shape,
   }
   const RecommenderShape read = shape_of(shape);
   require(item_vectors.shape(1) == read.item_width, "item_vectors need rows of item_width");
+  // Packing takes as long as the weights and user vectors are many; a server answers meanwhile.
+  nb::gil_scoped_release release;
   return std::make_unique<Recommender>(read, Weights(std::move(named)), best_kernels(), precision);
 }
 

@@ -81,6 +81,7 @@ class Journal {
   uint64_t append(std::span<const Edit> edits, std::span<const std::string> payloads);
 
   uint64_t sequence() const { return sequence_; }
+  uint64_t bytes() const { return bytes_; }
   uint64_t generation() const { return header_.generation; }
   const std::filesystem::path& path() const { return path_; }
 

@@ -10,7 +10,6 @@ import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,13 +30,15 @@ from mmgrec_engine.catalog.live_folder import (
     generation_on_disk,
     journal_path,
     keep_payloads,
+    longest_journal,
     read_generation,
     remove_leftovers,
     unwritable,
     write_generation,
 )
 from mmgrec_engine.catalog.snapshot import Snapshot
-from mmgrec_engine.errors import ArtifactError, ConfigError, EditError
+from mmgrec_engine.errors import ArtifactError, ConfigError
+from mmgrec_engine.native_errors import raise_edit_error
 
 _LOG = logging.getLogger(__name__)
 _OPEN: weakref.WeakSet[LiveCatalog] = weakref.WeakSet()
@@ -58,7 +59,8 @@ class LiveCatalog:
     forked child snapshots go on working and edits are refused.
 
     Build with `create` or `open`; ``compact_after`` is the number of pending additions and removals
-    beyond which a background compaction starts, by default max(1024, N / 64).
+    beyond which a background compaction starts, by default max(1024, N / 64). A journal longer than
+    `longest_journal` starts one as well.
     """
 
     def __init__(self, folder: Path, *, read_only: bool, compact_after: int | None) -> None:
@@ -69,7 +71,7 @@ class LiveCatalog:
         self._lock = threading.RLock()  # of everything that edits change
         self._turn = threading.Lock()  # of the one compaction
         self._thread: threading.Thread | None = None
-        self._failed_at = 0  # pending edits when a background compaction last failed
+        self._failed_at = 0.0  # `_backlog` when a background compaction last failed
         self._refusal: tuple[str, str] | None = None
         self.compaction_error: Exception | None = None
         self._journal: _native.Journal | None = None
@@ -273,7 +275,7 @@ class LiveCatalog:
             with self._lock:
                 done = self._make_durable(batch, given) if len(rows) else no_ids
         except _native.EditError as error:
-            _raise_edit_error(error)
+            raise_edit_error(error)
         self._compact_if_due()
         return done
 
@@ -309,11 +311,16 @@ class LiveCatalog:
                 self.compact()
 
     def _is_due(self) -> bool:
-        snapshot = self._native.snapshot()
-        pending = snapshot.num_added + snapshot.num_removed
-        limit = self._compact_after or max(1024, snapshot.num_items // 64)
         # After a failure (disk full) not at every edit again.
-        return bool(pending > max(limit, 2 * self._failed_at))
+        return self._backlog() > max(1.0, 2 * self._failed_at)
+
+    def _backlog(self) -> float:
+        """Return how much there is to build in; beyond 1 it is due."""
+        with self._lock:  # no append and no commit is under way
+            long = self._journal.bytes / longest_journal(self.folder) if self._journal else 0.0
+        snapshot = self.snapshot()
+        limit = self._compact_after or max(1024, snapshot.num_items // 64)
+        return max(snapshot.pending / limit, long)
 
     def _compact_in_background(self) -> None:
         try:
@@ -322,7 +329,7 @@ class LiveCatalog:
                 self._compact_once()
         except Exception as error:
             self.compaction_error = error
-            self._failed_at = self.snapshot().pending
+            self._failed_at = self._backlog()
             _LOG.warning("%s: the compaction failed: %s", self.folder, error)
 
     def _compact_once(self) -> None:
@@ -362,7 +369,7 @@ class LiveCatalog:
             prepared, journal = sealed[0]
             self._journal = journal
             self._native.publish(prepared)
-            self._failed_at, self.compaction_error = 0, None
+            self._failed_at, self.compaction_error = 0.0, None
             remove_leftovers(self.folder, number)
             return
         self._native.abandon_compaction()
@@ -383,11 +390,6 @@ class LiveCatalog:
         self._refusal = ("it belongs to the process that opened it", "edit it there")
         self._thread = self._journal = None
         self._release()
-
-
-def _raise_edit_error(error: Exception) -> NoReturn:
-    what, value, allowed, remedy = error.args
-    raise EditError(what, value=value, allowed=allowed, remedy=remedy) from None
 
 
 def _disown_all() -> None:

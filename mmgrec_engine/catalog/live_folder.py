@@ -66,6 +66,8 @@ from mmgrec_engine.errors import ArtifactError
 
 KIND = "catalog"
 INSERT, DELETE, REPLACE = range(3)  # as in csrc/live/edit.h
+JOURNAL_BYTES = 1 << 20
+"""How long the journal of a small catalogue may become before it is built in."""
 _READ_ATTEMPTS = 5
 _REMEDY = "restore the folder from a copy"
 
@@ -107,6 +109,17 @@ class WriterLock:
 def journal_path(folder: Path, generation: int) -> Path:
     """Return where a generation's journal is."""
     return folder / f"edits-{generation}.log"
+
+
+def longest_journal(folder: Path) -> int:
+    """Return how many bytes of journal are worth a compaction: about what one writes.
+
+    Items that come and go, or change again and again, leave nothing or little pending; but every
+    reader reads all of it.
+    """
+    with contextlib.suppress(OSError):
+        return max(JOURNAL_BYTES, (folder / "trie.bin").stat().st_size)
+    return JOURNAL_BYTES
 
 
 def write_generation(

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from live_script import model_of
 
+from mmgrec_engine.catalog import live_folder
 from mmgrec_engine.catalog.live import LiveCatalog
 from mmgrec_engine.errors import ArtifactError, ConfigError, DataError, EditError
 
@@ -170,6 +171,24 @@ def test_additions_beyond_the_limit_are_compacted(tmp_path: Path) -> None:
         assert not (tmp_path / "c" / "edits-0.log").exists()
     with pytest.raises(ConfigError, match="compact_after"):
         LiveCatalog.open(tmp_path / "c", compact_after=0)
+
+
+def test_a_long_journal_is_compacted_however_little_is_pending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_folder, "JOURNAL_BYTES", 3_000)
+    comes_and_goes = np.array([[0, 20, 0]])
+    with LiveCatalog.create(tmp_path / "c", CODES, SIZES) as catalog:
+        before = model_of(catalog)
+        for _ in range(40):
+            catalog.insert(comes_and_goes, [100])
+            catalog.delete(comes_and_goes)
+    (journal,) = (tmp_path / "c").glob("edits-*.log")
+    assert journal.name != "edits-0.log"
+    assert journal.stat().st_size < 3_000
+    with LiveCatalog.open(tmp_path / "c", read_only=True) as catalog:
+        assert model_of(catalog) == before
+        assert catalog.sequence == 80
 
 
 def test_one_writer_and_any_readers(tmp_path: Path) -> None:

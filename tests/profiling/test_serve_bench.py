@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,6 +81,15 @@ def test_bad_answers_and_lost_connections_are_counted() -> None:
     assert abs(done.failed["429"] - len(done.seconds)) <= 1
 
 
+def test_slow_seconds_are_those_with_a_slow_hundredth() -> None:
+    took = [0.01] * 99 + [0.5] * 2 + [0.01] * 300 + [0.5]
+    due = [0.5] * 101 + [1.5] * 301
+    done = Load(2.0, array("d", took), array("d", due))
+    assert done.slow_seconds(0.2) == 1
+    assert done.slow_seconds(0.005) == 2
+    assert Load(1.0).slow_seconds(0.2) == 0
+
+
 def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
     with (
         pytest.raises(ConfigError, match="not a folder"),
@@ -96,6 +106,7 @@ def test_a_short_soak_loses_nothing(run_folder: Path, tmp_path: Path) -> None:
     assert row["requests"] > 0
     assert row["failed"] == {}
     assert row["failed_edits"] == []
+    assert 0 <= row["slow_seconds"] <= 4
     assert row["edits"] > 0
     assert len(row["memory_bytes"]) > 3
     assert soak_serve_table(report).row_count > 5

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -172,3 +174,28 @@ def test_a_lone_request_waits_no_longer_than_its_budget() -> None:
         assert lone.queue_seconds >= 0.01
 
     run(body, wait_seconds=0.01)
+
+
+def test_an_idle_lane_keeps_nothing_of_its_last_batch() -> None:
+    class Answer:
+        """Stands for one that holds a model."""
+
+    made: list[weakref.ref[Answer]] = []
+
+    def compute(call: Call, jobs: list[Job]) -> list[Any]:
+        answer = Answer()
+        made.append(weakref.ref(answer))
+        return [answer]
+
+    async def main() -> None:
+        lane = Lane("beam", compute, Metrics(), batch_users=8, queued_users=4)
+        lane.start()
+        try:
+            await lane.answer(job("a"))
+            await asyncio.to_thread(lambda: None)  # the lane has gone on to wait
+            gc.collect()
+            assert [each() for each in made] == [None]
+        finally:
+            await lane.stop()
+
+    asyncio.run(main())

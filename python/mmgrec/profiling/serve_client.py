@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from array import array
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -15,10 +16,15 @@ import numpy as np
 
 @dataclass
 class Load:
-    """What came of a load. ``seconds``: latencies of answers with status 200, unsorted."""
+    """What came of a load.
+
+    Of answers with status 200, unsorted: ``seconds``, their latencies; ``due``, seconds since the
+    beginning.
+    """
 
     wall_seconds: float
-    seconds: list[float] = field(default_factory=list)
+    seconds: array[float] = field(default_factory=lambda: array("d"))
+    due: array[float] = field(default_factory=lambda: array("d"))
     failed: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -29,6 +35,16 @@ class Load:
     def quantile(self, share: float) -> float:
         """Return a quantile of the latency."""
         return float(np.quantile(self.seconds, share)) if self.seconds else float("nan")
+
+    def slow_seconds(self, limit: float) -> int:
+        """Return in how many of the load's seconds 99 % of what was due took longer than this."""
+        if not self.seconds:
+            return 0
+        second = np.array(self.due).astype(int)
+        order = np.argsort(second, kind="stable")
+        ends = np.flatnonzero(np.diff(second[order])) + 1
+        parts = np.split(np.array(self.seconds)[order], ends)
+        return sum(bool(np.quantile(part, 0.99) > limit) for part in parts)
 
     @property
     def num_failed(self) -> int:
@@ -94,7 +110,7 @@ class _Loader:
         self.load = Load(0.0)
 
     async def run(self, rate: float | None, connections: int, seconds: float) -> Load:
-        begin = time.perf_counter()
+        self._begin = begin = time.perf_counter()
         due: deque[float] = deque()
         wake = asyncio.Condition()
         self._end = begin + seconds
@@ -150,6 +166,7 @@ class _Loader:
                 continue
             if status == 200:
                 self.load.seconds.append(time.perf_counter() - at)
+                self.load.due.append(at - self._begin)
             else:
                 self._fail(str(status))
 

@@ -27,6 +27,8 @@ EDIT_SECONDS, RELOAD_SECONDS = 0.5, 15.0
 MEASURE_SECONDS = 30.0
 """How long the highest throughput is measured, two reloads included."""
 DEADLINE_MS = 10_000
+SLOW_SECONDS = 0.2
+"""What 99 % of the requests of a second should stay below, reloads or not."""
 
 
 class Disturber:
@@ -162,6 +164,7 @@ def _row(
         "median_s": load.quantile(0.5),
         "p99_s": load.quantile(0.99),
         "max_s": load.quantile(1.0),
+        "slow_seconds": load.slow_seconds(SLOW_SECONDS),
         "failed": load.failed,
         "edits": disturber.edits,
         "failed_edits": disturber.failed,
@@ -186,6 +189,7 @@ def soak_serve_table(report: dict[str, Any]) -> Table:
             ("requests", f"{row['requests']:,}"),
             ("failed", f"{sum(row['failed'].values())} {row['failed'] or ''}"),
             ("p50 / p99 / max ms", _milliseconds(row)),
+            (f"seconds with p99 over {SLOW_SECONDS * 1e3:.0f} ms", f"{row['slow_seconds']:,}"),
             ("edits, failed", f"{row['edits']:,}, {len(row['failed_edits'])}"),
             ("reloads", str(row["reloads"])),
             ("MB after a third", f"{steady[0] / 1e6:,.1f}"),

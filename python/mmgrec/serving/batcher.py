@@ -141,15 +141,19 @@ class Lane:
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            jobs = await self._next_batch()
-            started = time.monotonic()
-            users = sum(job.num_users for job in jobs)
-            answers = await loop.run_in_executor(self._thread, self._guarded, jobs)
-            seconds = time.monotonic() - started
-            self._metrics.batch(self._name, users, seconds)
-            for job, answer in zip(jobs, answers, strict=True):
-                job.compute_seconds, job.batch_users = seconds, users
-                _settle(job.answer, answer)
+            await self._compute_one(await self._next_batch(), loop)
+
+    async def _compute_one(self, jobs: list[Job], loop: asyncio.AbstractEventLoop) -> None:
+        # A call of its own: its answers hold a model, which has to go when another takes its place,
+        # even if nobody asks again.
+        started = time.monotonic()
+        users = sum(job.num_users for job in jobs)
+        answers = await loop.run_in_executor(self._thread, self._guarded, jobs)
+        seconds = time.monotonic() - started
+        self._metrics.batch(self._name, users, seconds)
+        for job, answer in zip(jobs, answers, strict=True):
+            job.compute_seconds, job.batch_users = seconds, users
+            _settle(job.answer, answer)
 
     async def _next_batch(self) -> list[Job]:
         while True:

@@ -13,16 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from mmgrec.serving import heap
 from mmgrec.serving.filter_store import FilterStore
 from mmgrec.serving.known_users import ServedUsers
 from mmgrec.serving.metrics import Metrics
-from mmgrec.serving.options import ServeOptions
+from mmgrec.serving.options import ServeOptions, Worker
 from mmgrec.serving.popular import Popular
 from mmgrec.serving.problems import Problem
+from mmgrec.serving.turns import Pauses, turn
 from mmgrec_engine.artifact import open_folder
 from mmgrec_engine.engine import Engine
 from mmgrec_engine.errors import MMGRecError
-from mmgrec_engine.model_folder import KIND
+from mmgrec_engine.model_folder import KIND, load_model_folder
 
 _LOG = logging.getLogger("mmgrec.serving.models")
 T = TypeVar("T")
@@ -39,12 +41,20 @@ class Served:
     folder: Path
 
 
-def load(options: ServeOptions) -> Served:
-    """Load the artifact that the run's path leads to now; errors as of `Engine.load`."""
+def load(options: ServeOptions, pause: Callable[[], None]) -> Served:
+    """Load the artifact that the run's path leads to now; errors as of `Engine.load`.
+
+    ``pause`` is called between the steps.
+    """
     folder = options.run.resolve()
     version = version_of(folder)
-    engine = Engine.load(folder, threads=options.threads, precision=options.precision)
-    return Served(engine, version, ServedUsers(folder), Popular(engine), folder)
+    artifact = load_model_folder(folder)
+    pause()
+    engine = Engine(artifact, threads=options.threads, precision=options.precision)
+    pause()
+    users = ServedUsers(folder)
+    pause()
+    return Served(engine, version, users, Popular(engine), folder)
 
 
 def version_of(folder: Path) -> str:
@@ -60,17 +70,22 @@ class Models:
     ::
 
         request: model = models.current   one attribute; the request ends on what it began with
-        reload:  load beside the old one; hold edits; old one lets go of its items on disk; new one
-                 reads the edits that came meanwhile; swap
+        reload:  wait for this worker's turn; load beside the old one, with pauses; hold edits; old
+                 one lets go of its items on disk; new one reads the edits that came meanwhile; swap
         edit:    one at a time, in a thread
     """
 
-    def __init__(self, options: ServeOptions, metrics: Metrics, filters: FilterStore) -> None:
+    def __init__(
+        self, options: ServeOptions, worker: Worker, metrics: Metrics, filters: FilterStore
+    ) -> None:
         self.current: Served | None = None
         self.error: Exception | None = None
         self._options, self._metrics, self._filters = options, metrics, filters
+        self._turns = worker.turns
         self._reloading, self._editing = asyncio.Lock(), asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="mmgrec-edit")
+        # One thread for all loading: every thread has a heap of its own, and each would grow.
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="mmgrec-load")
 
     def get(self) -> Served:
         """Return the current model, or raise the 503 of a server that is still loading."""
@@ -98,29 +113,34 @@ class Models:
             It cannot be used; what was in use stays.
         """
         async with self._reloading:
-            old = self.current
             try:
-                new = await asyncio.to_thread(self._load)
-                async with self._editing:
-                    await self._in_thread(lambda: self._hand_over(old, new))
-                    self.current = new
-            except MMGRecError as error:
-                self._metrics.reloads.labels("refused").inc()
-                _LOG.error("the artifact was refused", extra={"reason": str(error)})
-                raise
-            if old is None:
-                self._metrics.ready.set(1)
-            else:
-                self._metrics.reloads.labels("loaded").inc()
-            self._count_items()
-            _LOG.info("a model is in use", extra={"version": new.version, "pid": os.getpid()})
-            return old is None or old.version != new.version
+                return await self._take_over(self.current)
+            finally:
+                await _in(self._loader, heap.give_back)  # what the old one had, or a refused one
+
+    async def _take_over(self, old: Served | None) -> bool:
+        try:
+            new = await self._load_in_turn() if old else await _in(self._loader, self._load)
+            async with self._editing:
+                await _in(self._thread, lambda: self._hand_over(old, new))
+                self.current = new
+        except MMGRecError as error:
+            self._metrics.reloads.labels("refused").inc()
+            _LOG.error("the artifact was refused", extra={"reason": str(error)})
+            raise
+        if old is None:
+            self._metrics.ready.set(1)
+        else:
+            self._metrics.reloads.labels("loaded").inc()
+        self._count_items()
+        _LOG.info("a model is in use", extra={"version": new.version, "pid": os.getpid()})
+        return old is None or old.version != new.version
 
     async def edit(self, change: Callable[[Engine], T]) -> T:
         """Change the items of the current model, in a thread; errors as of the engine."""
         async with self._editing:
             engine = self.get().engine
-            result = await self._in_thread(lambda: change(engine))
+            result = await _in(self._thread, lambda: change(engine))
         self._count_items()
         return result
 
@@ -129,7 +149,7 @@ class Models:
         async with self._editing:
             if self.current is not None:
                 model = self.current
-                await self._in_thread(lambda: self._follow(model))
+                await _in(self._thread, lambda: self._follow(model))
         self._count_items()
 
     async def close(self) -> None:
@@ -137,12 +157,18 @@ class Models:
         self._metrics.ready.set(0)
         async with self._editing:
             if self.current is not None:
-                await self._in_thread(self.current.engine.close)
+                await _in(self._thread, self.current.engine.close)
         self._thread.shutdown()
+        self._loader.shutdown()
 
-    def _load(self) -> Served:
+    async def _load_in_turn(self) -> Served:
+        """Load beside a model that is in use: others answer meanwhile, and so does this worker."""
+        async with turn(self._turns):
+            return await _in(self._loader, lambda: self._load(Pauses()))
+
+    def _load(self, pause: Callable[[], None] = lambda: None) -> Served:
         begin = time.monotonic()
-        new = load(self._options)
+        new = load(self._options, pause)
         self._metrics.load_seconds.observe(time.monotonic() - begin)
         return new
 
@@ -163,5 +189,6 @@ class Models:
         if self.current is not None:
             self._metrics.items.set(self.current.engine.num_items)
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+async def _in(thread: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(thread, work)

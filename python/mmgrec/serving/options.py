@@ -73,3 +73,8 @@ class Worker:
     def is_editor(self) -> bool:
         """Whether edits are made here."""
         return self.number == 0
+
+    @property
+    def turns(self) -> Path | None:
+        """The file whose lock lets one worker at a time load; None where there is one worker."""
+        return None if self.editor_socket is None else Path(f"{self.editor_socket}.turns")

@@ -12,6 +12,7 @@ from types import FrameType
 
 import uvicorn
 
+from mmgrec.serving import heap
 from mmgrec.serving.app import make_app
 from mmgrec.serving.logs import log_as_json
 from mmgrec.serving.metrics import Metrics
@@ -76,6 +77,7 @@ def serve(
 ) -> int:
     """Serve until told to stop; return the exit code."""
     log_as_json(worker.number)
+    heap.keep_large_memory_apart()
     app = make_app(options, worker, Metrics(metrics_folder))
     serving: Serving = app.state.serving
     limits = options.limits

@@ -42,7 +42,7 @@ class Serving:
     def __init__(self, options: ServeOptions, worker: Worker, metrics: Metrics) -> None:
         self.options, self.worker, self.metrics = options, worker, metrics
         self.filters = FilterStore(options.filters or filters_of(options.run))
-        self.models = Models(options, metrics, self.filters)
+        self.models = Models(options, worker, metrics, self.filters)
         self.draining = False
         self.walking = asyncio.Semaphore(1)  # walks of the page, one at a time
         self._tasks: list[asyncio.Task[None]] = []
