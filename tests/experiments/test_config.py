@@ -90,13 +90,18 @@ def test_the_ready_made_files_are_read() -> None:
     folder = Path(__file__).parents[2] / "docs" / "experiments"
     configs = {path.stem: load_experiment(path) for path in sorted(folder.glob("*.toml"))}
     tables = {"amazon-beauty", "ml-100k", "tiktok"}
-    assert set(configs) == {*tables, "ablations", "ml-100k-cold", "tiktok-cold"}
+    others = {"ablations", "amazon-beauty-refit", "ml-100k-cold", "tiktok-cold"}
+    assert set(configs) == tables | others
     for name in tables:
         config = configs[name]
         assert config.data == Path("data") / name
         assert config.test
         assert {variant.preset for variant in config.ours} == {"default", "reference"}
         assert set(config.baselines) == set(CLOSED | TRAINED)
+    refit = configs["amazon-beauty-refit"]
+    assert refit.test
+    assert refit.refit
+    assert set(refit.baselines) == set(CLOSED)
     assert not configs["ablations"].test
     assert {variant.preset for variant in configs["ablations"].ours} == {"default"}
     assert all(configs[f"{name}-cold"].cold is not None for name in ("ml-100k", "tiktok"))
