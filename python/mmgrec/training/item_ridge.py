@@ -172,8 +172,9 @@ def join_item_ridge(
         return users, items, RidgeChoice(0.0, 0.0, 0.0, 0.0)
     best, score = (users, items), judge(users, items) if score is None else score
     choice = RidgeChoice(0.0, 0.0, score, score)
+    counts = _Counts.of(judge.history, len(items))
     for strength in STRENGTHS:
-        regression = _Regression.of(judge.history, users, items, strength, seed)
+        regression = counts.regression(users, items, strength, seed)
         before = choice.alone
         for tried, share in enumerate(SHARES):
             blend = regression.into(users, items, share)
@@ -195,7 +196,8 @@ def blend_item_ridge(
     """Blend as `join_item_ridge` does, with a strength and a share that were chosen before."""
     if share == 0:
         return users, items
-    return _Regression.of(history, users, items, strength, seed).into(users, items, share)
+    regression = _Counts.of(history, len(items)).regression(users, items, strength, seed)
+    return regression.into(users, items, share)
 
 
 @dataclass(frozen=True)
@@ -206,19 +208,29 @@ class _Regression:
     right: Tensor
     scale: float
 
-    @classmethod
-    def of(
-        cls, history: Histories, users: Tensor, items: Tensor, strength: float, seed: int
-    ) -> _Regression:
-        interactions = interaction_matrix(history, len(items)).astype(np.float32)
-        gram = (interactions.T @ interactions).toarray().astype(np.float64)
-        left, right = _low_rank(interactions, ease_weights(gram, strength), seed)
-        left /= torch.from_numpy(history.lengths).clamp_min(1).sqrt()[:, None]
-        return cls(left, right, _spread(users, items) / _spread(left, right))
-
     def into(self, users: Tensor, items: Tensor, share: float) -> tuple[Tensor, Tensor]:
         left = self.left * (share * self.scale)
         return truncated([users, left], [items, self.right], items.shape[1])
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """What all regressions of a training set are made of; ``gram``: X^T X."""
+
+    interactions: csr_matrix
+    gram: csr_matrix
+    lengths: Tensor
+
+    @classmethod
+    def of(cls, history: Histories, num_items: int) -> _Counts:
+        interactions = interaction_matrix(history, num_items).astype(np.float32)
+        return cls(interactions, interactions.T @ interactions, torch.from_numpy(history.lengths))
+
+    def regression(self, users: Tensor, items: Tensor, strength: float, seed: int) -> _Regression:
+        weights = ease_weights(self.gram.toarray().astype(np.float64), strength)
+        left, right = _low_rank(self.interactions, weights, seed)
+        left /= self.lengths.clamp_min(1).sqrt()[:, None]
+        return _Regression(left, right, _spread(users, items) / _spread(left, right))
 
 
 def _low_rank(interactions: csr_matrix, weights: np.ndarray, seed: int) -> tuple[Tensor, Tensor]:

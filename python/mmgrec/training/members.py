@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ from rich.console import Console
 from torch import Tensor
 
 from mmgrec.data.dataset import Dataset
+from mmgrec.training.choices import TokenizerChoices
 from mmgrec.training.distributed import Processes
 from mmgrec.training.graph import GraphStage
 from mmgrec.training.loop import epoch_generator, run_stage
@@ -39,7 +39,7 @@ def train_members(
     *,
     seed: int,
     report: Reporter,
-    epochs: Sequence[int] | None = None,
+    chosen: TokenizerChoices | None = None,
 ) -> list[Encoded]:
     """Train the encoders and return their user and item vectors, in the first process.
 
@@ -55,8 +55,8 @@ def train_members(
     ----------
     work : Path
         Where the members' checkpoints are; runs of one `encoder_fingerprint` may share it.
-    epochs : sequence of int, optional
-        Of every encoder, where they were chosen before.
+    chosen : TokenizerChoices, optional
+        The epochs of every encoder, where they were chosen before.
     """
     members, shape = config.graph.members, config.graph
     own, team = processes.teams(members)
@@ -71,7 +71,7 @@ def train_members(
     first = GraphStage(dataset, shape, config.graph_training, device, team)
     trained = {}
     for member in own:
-        exactly = None if epochs is None else epochs[member]
+        exactly = None if chosen is None else chosen.encoders[member]
         epoch_generator(seed, "initial graph weights", member)
         stage = first.another(member) if member > 0 else first
         progress = run_stage(

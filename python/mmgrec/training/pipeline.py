@@ -101,12 +101,11 @@ def tokenize_run(run: Run, report: Reporter) -> Tokenized:
         "report": report,
         "device": run.device,
         "processes": processes,
+        "chosen": None if run.refit is None else run.refit.choices.tokenizer,
     }
-    chosen = None if run.refit is None else run.refit.choices.tokenizer
     there = processes.first_says(lambda: folder_exists(folder, KIND))
     if not there and not processes.first:
-        epochs = None if chosen is None else chosen.encoders
-        train_members(run.dataset, run.config, run.encoders, epochs=epochs, **common)
+        train_members(run.dataset, run.config, run.encoders, **common)
     with processes.first_goes_first():  # the others read what it has left
         return tokenize(
             run.dataset,
@@ -115,7 +114,6 @@ def tokenize_run(run: Run, report: Reporter) -> Tokenized:
             work=run.work,
             encoders=run.encoders,
             fingerprint=run.fingerprint,
-            chosen=chosen,
             **common,
         )
 
@@ -152,9 +150,8 @@ def train_run(run: Run, report: Reporter) -> None:
         in_order=run.dataset.in_order,
         chosen=chosen,
     )
-    decay = float(stage.model.history_decay)
-    if decay < 1:
-        report.say(f"An item of a history weighs {decay:.1g} of the next newer one")
+    if stage.decay < 1:
+        report.say(f"An item of a history weighs {stage.decay:.1g} of the next newer one")
     with run.processes.explaining():
         progress = run_stage(
             stage,
@@ -173,7 +170,7 @@ def train_run(run: Run, report: Reporter) -> None:
             "epochs": progress.epoch,
             "rec_ids": tokens.health.model_dump(),
             "item_width": tokens.item_vectors.shape[1],
-            "history_decay": round(decay, 4),
+            "history_decay": stage.decay,
             "seconds": time.monotonic() - started,
         }
         popularity = np.bincount(history.item_rows, minlength=run.dataset.num_items)

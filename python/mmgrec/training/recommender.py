@@ -132,7 +132,7 @@ class RecommenderStage:
             training.target_share,
             training.max_targets,
             min(training.max_context, shape.max_history),
-            ordered=float(self.model.history_decay) < 1,
+            ordered=self.decay < 1,
         )
         self.model.to(device)
         self.model.use_backend(choose("relation_attention", device=device, training=True))

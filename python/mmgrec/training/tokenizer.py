@@ -117,8 +117,7 @@ def tokenize(
     report.say(f"Tokenising {dataset.num_items:,} items")
     common: dict[str, Any] = {"seed": seed, "report": report}
     train = dataset.histories(Split.TRAIN)
-    epochs = None if chosen is None else chosen.encoders
-    members = train_members(dataset, config, encoders, device, processes, epochs=epochs, **common)
+    members = train_members(dataset, config, encoders, device, processes, chosen=chosen, **common)
     users, items, ridge = _join(dataset, config, members, chosen, common)
     features = fit_new_items(dataset.modalities, train, (users, items), seed)
     epoch_generator(seed, "initial quantizer weights", 0)
