@@ -27,6 +27,8 @@ from mmgrec_engine.errors import ArtifactError
 FORMAT_VERSION = 1
 MANIFEST = "config.json"
 STAGING_PREFIX = ".staging-"
+MODEL = "model"
+"""The kind of a run's folder, for who looks at one without reading it."""
 
 Writer = Callable[[Path], None]
 

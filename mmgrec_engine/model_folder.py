@@ -31,7 +31,7 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from mmgrec_engine.artifact import Folder, open_folder, write_folder
+from mmgrec_engine.artifact import MODEL, Folder, open_folder, write_folder
 from mmgrec_engine.catalog.trie import Trie
 from mmgrec_engine.errors import ArtifactError
 from mmgrec_engine.models.config import RecommenderConfig, TokenizerConfig
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     from mmgrec_engine.models.recommender import Recommender
 
-KIND = "model"
+KIND = MODEL
 MODEL_VERSION, READ_VERSIONS = 3, (2, 3)
 """Of what the weights mean: 2 adds the number of items to node vectors' logits, 3 the decay of a
 history's older items (2 has none)."""

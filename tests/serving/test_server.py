@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +17,7 @@ from typer.testing import CliRunner
 
 from mmgrec.cli.main import app
 from mmgrec.serving import workers
-from mmgrec.serving.options import ServeOptions
-from mmgrec.serving.server import FAILED_TO_LOAD
+from mmgrec.serving.options import FAILED_TO_LOAD, ServeOptions
 from mmgrec_engine.errors import MMGRecError
 from serving_world import (
     BEARER,
@@ -240,13 +240,24 @@ def test_workers_keep_the_filters_of_the_run_they_began_with(
         seen.append(options)
         return 0
 
-    monkeypatch.setattr(workers, "serve", serve)
+    monkeypatch.setattr("mmgrec.serving.server.serve", serve)
     (tmp_path / "first").mkdir()
     (tmp_path / "current").symlink_to("first")
     with socket.socket() as listener:
         assert workers.run_server(ServeOptions(tmp_path / "current"), listener) == 0
     assert seen[0].run == tmp_path / "current"
     assert seen[0].filters == tmp_path / "first" / "filters"
+
+
+def test_a_supervisor_has_nothing_of_what_serves() -> None:
+    heavy = "{'fastapi', 'numpy', 'polars', 'uvicorn', 'mmgrec_engine._native'}"
+    code = (
+        f"import sys, mmgrec.cli.serve, mmgrec.serving.workers; print({heavy} & {{*sys.modules}})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"
 
 
 def test_what_cannot_be_served_is_a_message(run: Path, tmp_path: Path) -> None:

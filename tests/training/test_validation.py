@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmgrec.data.histories import Histories
+from mmgrec.data.histories import Histories, spread
 from mmgrec.evaluation.metrics import per_user_metrics
-from mmgrec.training.validation import ndcg_at, spread
+from mmgrec.training.validation import ndcg_at
 
 
 def test_equals_the_reported_ndcg() -> None:

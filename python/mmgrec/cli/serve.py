@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,10 @@ import typer
 
 from mmgrec.cli.output import HUMAN
 from mmgrec.cli.runs import RunArgument
+from mmgrec_engine.artifact import MODEL, open_folder
 from mmgrec_engine.errors import ConfigError
+
+PACKAGES = ("fastapi", "prometheus_client", "uvicorn")
 
 
 def serve(
@@ -54,18 +58,11 @@ def serve(
 
     SIGTERM drains, SIGHUP reloads the artifact, which also happens when it changes on disk.
     """
-    try:
-        from mmgrec.serving.options import Limits, ServeOptions
-        from mmgrec.serving.workers import bind, run_server
-    except ImportError as error:
-        raise ConfigError(
-            f"serving needs a package that is not installed: {error.name}",
-            remedy="pip install 'mmgrec-engine[serve]'",
-        ) from None
-    from mmgrec_engine.artifact import open_folder
-    from mmgrec_engine.model_folder import KIND
+    from mmgrec.serving.options import Limits, ServeOptions
+    from mmgrec.serving.workers import bind, run_server
 
-    open_folder(run.resolve(), KIND)  # rather now than in a worker
+    _check_packages()
+    open_folder(run.resolve(), MODEL)  # rather now than in a worker
     if posters is not None and not posters.is_dir():
         raise ConfigError(
             "--posters is not a folder", value=posters, remedy="give a folder of ITEM.jpg, ITEM.png"
@@ -96,6 +93,16 @@ def serve(
     code = run_server(options, listener)
     if code:
         raise typer.Exit(2)
+
+
+def _check_packages() -> None:
+    """Rather now than in a worker, and without importing what only workers need."""
+    for name in PACKAGES:
+        if find_spec(name) is None:
+            raise ConfigError(
+                f"serving needs a package that is not installed: {name}",
+                remedy="pip install 'mmgrec-engine[serve]'",
+            )
 
 
 def _token(file: Path | None) -> str | None:

@@ -41,3 +41,10 @@ class Histories:
     def of(self, user_row: int) -> NDArray[np.int32]:
         """Return one user's item rows."""
         return self.item_rows[self.offsets[user_row] : self.offsets[user_row + 1]]
+
+
+def spread(rows: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
+    """Return at most ``limit`` of the rows, evenly spread (rows are often ordered by activity)."""
+    if len(rows) <= limit:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, limit).astype(np.int64)]

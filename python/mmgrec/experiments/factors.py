@@ -16,11 +16,11 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from mmgrec.data.dataset import Dataset, Split
-from mmgrec.data.histories import Histories
+from mmgrec.data.histories import Histories, spread
 from mmgrec.evaluation.baselines import MatrixScorer, Rows, Settings
 from mmgrec.training.loop import LoopConfig, Stage, epoch_generator, run_stage
 from mmgrec.training.reporter import Reporter
-from mmgrec.training.validation import ndcg_at, spread
+from mmgrec.training.validation import ndcg_at
 
 VALIDATION_USERS = 2048
 VALIDATION_K = 20

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmgrec.data.dataset import Dataset, Split
-from mmgrec.data.histories import Histories
+from mmgrec.data.histories import Histories, spread
 from mmgrec.evaluation.baselines import (
     CoOccurrence,
     KnnSettings,
@@ -22,7 +22,6 @@ from mmgrec.evaluation.baselines import (
     most_popular,
     tuned_knn,
 )
-from mmgrec.training.validation import spread
 
 LONGEST = 50
 """K: the longest list that a report looks at."""

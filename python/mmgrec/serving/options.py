@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+FAILED_TO_LOAD = 3
+"""Exit code of a worker whose first model could not be loaded."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -78,3 +81,8 @@ class Worker:
     def turns(self) -> Path | None:
         """The file whose lock lets one worker at a time load; None where there is one worker."""
         return None if self.editor_socket is None else Path(f"{self.editor_socket}.turns")
+
+
+def filters_of(run: Path) -> Path:
+    """Return the folder of a run's named filters, links resolved."""
+    return run.resolve() / "filters"

@@ -16,14 +16,12 @@ from mmgrec.serving import heap
 from mmgrec.serving.app import make_app
 from mmgrec.serving.logs import log_as_json
 from mmgrec.serving.metrics import Metrics
-from mmgrec.serving.options import ServeOptions, Worker
+from mmgrec.serving.options import FAILED_TO_LOAD, ServeOptions, Worker
 from mmgrec.serving.protocols import protocol_with_limit
 from mmgrec.serving.serving import Serving
 from mmgrec_engine.errors import MMGRecError
 
 _LOG = logging.getLogger("mmgrec.serving")
-FAILED_TO_LOAD = 3
-"""Exit code of a worker whose first model could not be loaded."""
 
 
 class Server(uvicorn.Server):

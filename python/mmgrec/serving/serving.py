@@ -8,7 +8,6 @@ import logging
 import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from starlette.requests import Request
 
@@ -18,7 +17,7 @@ from mmgrec.serving.filter_store import FilterStore
 from mmgrec.serving.follow import Follower
 from mmgrec.serving.metrics import Metrics
 from mmgrec.serving.models import Models
-from mmgrec.serving.options import ServeOptions, Worker
+from mmgrec.serving.options import ServeOptions, Worker, filters_of
 from mmgrec.serving.problems import Problem
 
 _LOG = logging.getLogger("mmgrec.serving")
@@ -112,11 +111,6 @@ class Serving:
         if asked_ms is None:
             return self.options.deadline_ms / 1e3
         return min(asked_ms, self.options.limits.deadline_ms) / 1e3
-
-
-def filters_of(run: Path) -> Path:
-    """Return the folder of a run's named filters, links resolved."""
-    return run.resolve() / "filters"
 
 
 def serving_of(request: Request) -> Serving:

@@ -15,9 +15,7 @@ from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from mmgrec.serving.options import ServeOptions, Worker
-from mmgrec.serving.server import FAILED_TO_LOAD, serve
-from mmgrec.serving.serving import filters_of
+from mmgrec.serving.options import FAILED_TO_LOAD, ServeOptions, Worker, filters_of
 from mmgrec_engine.errors import ConfigError
 from mmgrec_engine.settings import num_threads
 
@@ -35,7 +33,7 @@ def run_server(options: ServeOptions, listener: socket.socket) -> int:
         filters=options.filters or filters_of(options.run),
     )
     if options.workers == 1:
-        return serve(options, Worker(), [listener], None)
+        return _serve(options, Worker(), [listener], None)
     with tempfile.TemporaryDirectory(prefix="mmgrec-serve-") as folder:
         return _Workers(options, listener, Path(folder)).run()
 
@@ -65,6 +63,7 @@ class _Workers:
 
     ::
 
+        the supervisor imports nothing of what serves: 40 MB that no request needs
         worker 0 has a second socket, on which the others hand it the edits that they get
         figures of all workers are in one folder (prometheus_client's multiprocess mode)
         a model that cannot be loaded ends the server at its start; later, when a worker had to be
@@ -178,4 +177,12 @@ def _work(
             os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch_parent, daemon=True).start()
-    raise SystemExit(serve(options, worker, sockets, metrics))
+    raise SystemExit(_serve(options, worker, sockets, metrics))
+
+
+def _serve(
+    options: ServeOptions, worker: Worker, sockets: list[socket.socket], metrics: str | None
+) -> int:
+    from mmgrec.serving.server import serve
+
+    return serve(options, worker, sockets, metrics)

@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from mmgrec.data.histories import Histories
-from mmgrec.training.validation import ndcg_at, spread
+from mmgrec.data.histories import Histories, spread
+from mmgrec.training.validation import ndcg_at
 from mmgrec_engine.catalog.filters import RankFilter
 from mmgrec_engine.catalog.ids import IdTable
 from mmgrec_engine.catalog.nodes import NodeVectors

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from mmgrec.data.histories import Histories
+from mmgrec.data.histories import Histories, spread
 from mmgrec.evaluation.baselines.base import interaction_matrix
 from mmgrec.evaluation.baselines.ease import MAX_ITEMS, ease_weights
 from mmgrec.training.dense_start import SOFTNESS, history_means, user_map
 from mmgrec.training.ensemble import join_members, truncated
 from mmgrec.training.start_ranking import start_log_probs
-from mmgrec.training.validation import dense_ndcg, ranked_ndcg, spread
+from mmgrec.training.validation import dense_ndcg, ranked_ndcg
 
 STRENGTHS = (50.0, 250.0)
 SHARES = (0.1, 0.2, 0.4, 0.8)

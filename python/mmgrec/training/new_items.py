@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mmgrec.data.dataset import Modality
-from mmgrec.data.histories import Histories
-from mmgrec.training.validation import ndcg_at, spread
+from mmgrec.data.histories import Histories, spread
+from mmgrec.training.validation import ndcg_at
 from mmgrec_engine.models.feature_map import standardised
 
 RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)

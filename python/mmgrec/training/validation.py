@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmgrec.data.histories import Histories
+from mmgrec.data.histories import Histories, spread
 
 DENSE_USERS, DENSE_K = 4096, 20
 
@@ -45,13 +45,6 @@ def ndcg_at(top: NDArray[Any], relevant: Histories, user_rows: NDArray[Any]) -> 
             gain = discount[np.isin(ranked, truth)].sum()
             scores.append(gain / ideal[min(len(truth), top.shape[1]) - 1])
     return float(np.mean(scores)) if scores else 0.0
-
-
-def spread(rows: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
-    """Return at most ``limit`` of the rows, evenly spread (rows are often ordered by activity)."""
-    if len(rows) <= limit:
-        return rows
-    return rows[np.linspace(0, len(rows) - 1, limit).astype(np.int64)]
 
 
 @torch.no_grad()

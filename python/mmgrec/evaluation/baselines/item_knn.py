@@ -84,6 +84,9 @@ class ItemKnn:
 
 KNN_GRID = grid_of(KnnSettings, ItemKnn.axes, ItemKnn.name)
 """What is tried on the validation split."""
+TUNING_USERS = 32_768
+"""Users that `best_knn` ranks for at every point of it; a table's tuning takes all. With 4,096 of
+Amazon Beauty's 22,363 it chose a baseline that was 4 % worse on test."""
 
 
 def knn_scorer(
@@ -97,10 +100,12 @@ def knn_scorer(
     popularity = np.bincount(history.item_rows, minlength=num_items)
     tie_break = 1e-9 * popularity / max(int(popularity.max(initial=0)), 1)
     pairs = counts.of(settings.user_power)
-    graph = item_similarity(pairs, settings.neighbours, settings.shrink)
+    similar = item_similarity(pairs, settings.neighbours, settings.shrink).T.tocsr()
 
     def score(rows: Rows) -> Scores:
-        return np.asarray((counts.users[rows] @ graph.T).todense()) + tie_break
+        scores: Scores = (counts.users[rows] @ similar).toarray()
+        scores += tie_break
+        return scores
 
     return MatrixScorer(history, score)
 
@@ -144,11 +149,15 @@ def item_similarity(counts: csr_matrix, neighbours: int, shrink: float) -> csr_m
 def best_knn(
     history: Histories, valid: Histories, num_items: int, counts: CoOccurrence | None = None
 ) -> KnnSettings:
-    """Choose neighbourhood, shrinkage and weight of users by NDCG@20 on validation only."""
+    """Choose neighbourhood, shrinkage and weight of users by NDCG@20 on validation only.
+
+    Of at most `TUNING_USERS`, or the grid's forty points would take the time of forty evaluations.
+    """
     known = counts or CoOccurrence(history, num_items)
 
     def score(settings: KnnSettings) -> float:
-        return validation_score(knn_scorer(history, num_items, settings, known), history, valid)
+        scorer = knn_scorer(history, num_items, settings, known)
+        return validation_score(scorer, history, valid, TUNING_USERS)
 
     return tune(KNN_GRID, score)
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from mmgrec.data.histories import Histories
+from mmgrec.data.histories import Histories, spread
 from mmgrec.evaluation.baselines.base import Scorer
 from mmgrec.evaluation.metrics import per_user_metrics
 
@@ -25,9 +25,15 @@ def tune(grid: Sequence[S], score: Callable[[S], float]) -> S:
     return grid[int(np.argmax([score(point) for point in grid]))]
 
 
-def validation_score(scorer: Scorer, history: Histories, valid: Histories) -> float:
-    """Return the mean NDCG@20 of the users with training and validation items; 0 without any."""
+def validation_score(
+    scorer: Scorer, history: Histories, valid: Histories, most: int | None = None
+) -> float:
+    """Return the mean NDCG@20 of the users with training and validation items; 0 without any.
+
+    ``most``: of no more users than these, evenly spread over the rows.
+    """
     rows = np.flatnonzero((valid.lengths > 0) & (history.lengths > 0))
+    rows = rows if most is None else spread(rows, most)
     if len(rows) == 0:
         return 0.0
     metrics = per_user_metrics(scorer.rank(rows, K), valid, rows)
