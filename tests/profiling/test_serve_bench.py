@@ -13,7 +13,7 @@ import pytest
 from mmgrec.profiling.serve_client import Load, _Loader
 from mmgrec.profiling.serve_load import requests_of, serve_tables
 from mmgrec.profiling.serve_process import server_process
-from mmgrec.profiling.serve_soak import soak_serve, soak_serve_table
+from mmgrec.profiling.serve_soak import _thirds, soak_serve, soak_serve_table
 from mmgrec_engine.errors import ConfigError
 
 Answer = Callable[[int], bytes | None]
@@ -98,6 +98,13 @@ def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
         pass
 
 
+def test_growth_is_told_after_warm_up_and_past_reloads() -> None:
+    warm_up, reload = [10, 50, 90], 140
+    assert _thirds([*warm_up, 100, reload, 100, 103, 103, reload]) == (100, 103)
+    assert _thirds([7]) == (7, 7)
+    assert _thirds([]) == (0, 0)
+
+
 def test_a_short_soak_loses_nothing(run_folder: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(run_folder, run)
@@ -108,6 +115,7 @@ def test_a_short_soak_loses_nothing(run_folder: Path, tmp_path: Path) -> None:
     assert row["failed_edits"] == []
     assert 0 <= row["slow_seconds"] <= 4
     assert row["edits"] > 0
+    assert row["reloads"] > 0
     assert len(row["memory_bytes"]) > 3
     assert soak_serve_table(report).row_count > 5
     case = {"workers": 1, "connections": 1, "beams": 20}
