@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +73,27 @@ def test_validation_items_can_be_known_when_test_items_come(
     tuned = [f["baselines"]["itemknn"] for f in (figures, plain)]
     for name in ("neighbours", "shrink", "user_power"):
         assert tuned[0][name] == tuned[1][name]
+
+
+def test_items_that_came_and_went_after_training(
+    dataset: Dataset, run_folder: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(run_folder, run)
+    rows = np.arange(20)
+    with closing(Engine.load(run)) as engine:
+        plain = EngineRank(engine, dataset, beam_width=20).rank(rows, 5)
+        best = dataset.items["item"][int(plain[0, 0])]
+        twin = engine.state.vectors[engine.item_ids.rows([best], "items")]
+        engine.insert(["a later item"], vectors=twin)
+        histories = [dataset.items["item"][dataset.histories(Split.TRAIN).of(0)].to_list()]
+        assert "a later item" in engine.recommend(histories, k=40, beam_width=40).items[0]
+        assert (EngineRank(engine, dataset, beam_width=20).rank(rows, 5) >= 0).all()
+        engine.delete([best])
+        engine.compact()
+    scorer = EngineRank(Engine.load(run), dataset, beam_width=20)
+    assert plain[0, 0] not in scorer.rank(rows, 5)
+    assert 0 < evaluate(dataset, Split.TEST, scorer)["recall@20"] <= 1
 
 
 def test_engine_as_scorer(dataset: Dataset, run_folder: Path) -> None:

@@ -19,6 +19,9 @@ BATCH = 256
 class EngineRank:
     """Ranks by what an engine recommends.
 
+    Items that joined the catalogue after training are left out: the data set does not know them,
+    so nobody can have been found to like them. Items that have left it are missed.
+
     Parameters
     ----------
     engine : Engine
@@ -47,6 +50,8 @@ class EngineRank:
         self.item_ids = np.array(dataset.items["item"].to_list(), dtype=object)
         self.user_ids = np.array(dataset.users["user"].to_list(), dtype=object)
         self.row_of = {item: row for row, item in enumerate(self.item_ids)} | {None: -1}
+        later = [item for item in engine.items["item"].to_list() if item not in self.row_of]
+        self.later: list[Hashable] | None = later or None
         self.asked, self.certified = 0, 0
 
     @property
@@ -80,6 +85,7 @@ class EngineRank:
             beam_width=self.beam_width,
             exact=self.exact,
             allow=self.allow,
+            deny=self.later,
         )
         self.asked += len(rows)
         self.certified += int(found.certified.sum())
