@@ -92,6 +92,21 @@ def test_a_regression_that_cannot_help_is_left_out() -> None:
     assert found[1] is items
 
 
+@pytest.mark.parametrize(("gain", "share"), [(1.009, 0.0), (1.02, 0.2)])
+def test_a_blend_that_is_hardly_better_is_left_out(gain: float, share: float) -> None:
+    scores = iter([1.0, 1.001, gain, 0.9, 1.0, 0.9])
+
+    class Prepared(Judge):
+        def __call__(self, *_: torch.Tensor) -> float:
+            return next(scores)
+
+    jury = Prepared(histories(0, 5), histories(1, 2), lambda _: np.zeros((ITEMS, 1)), 2.0)
+    users, items = random_vectors()
+    found = join_item_ridge(users, items, jury, 0)
+    assert found[2].share == share
+    assert (found[0] is users) == (share == 0)
+
+
 def test_without_validation_items_nothing_is_chosen() -> None:
     users, items = random_vectors()
     nothing = Histories(np.zeros(USERS + 1, np.int64), np.zeros(0, np.int32))

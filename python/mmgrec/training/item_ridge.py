@@ -26,6 +26,8 @@ STRENGTHS = (50.0, 250.0)
 SHARES = (0.1, 0.2, 0.4, 0.8)
 """Standard deviations of the regression's scores that are added to one of the encoders'."""
 CANDIDATES = len(STRENGTHS) * len(SHARES)
+RIDGE_GAIN = 1.01
+"""How much better a blend has to rank than none: of many tried one is a little better by chance."""
 TREE_USERS = 2048
 WIDER_GAIN = 1.02
 RANK = 256
@@ -139,8 +141,8 @@ def join_item_ridge(
         B    = argmin |X - X B|^2 + strength |B|^2,  diag B = 0     X: training interactions
         E    = X B, a user's row divided by the root of the number of items ~ P Q^T   rank R
         S    = U V^T + share std(U V^T) / std(E) P Q^T ~ users items^T    truncated SVD, width D
-        strength and share: whatever ranks validation items best; share 0 leaves the vectors alone;
-        larger shares are tried as long as they are no worse than the one before
+        strength and share: whatever ranks validation items best, by at least 1 %; share 0 leaves
+        the vectors alone; larger shares are tried as long as they are no worse than the one before
 
     The regression's weights are squeezed through no dimension and never see an item explain itself;
     graph encoders generalise. Their mistakes differ. Undivided, users with many items would be
@@ -171,7 +173,7 @@ def join_item_ridge(
     if not judge.can_judge(len(items)):
         return users, items, RidgeChoice(0.0, 0.0, 0.0, 0.0)
     best, score = (users, items), judge(users, items) if score is None else score
-    choice = RidgeChoice(0.0, 0.0, score, score)
+    choice, least = RidgeChoice(0.0, 0.0, score, score), score * RIDGE_GAIN
     counts = _Counts.of(judge.history, len(items))
     for strength in STRENGTHS:
         regression = counts.regression(users, items, strength, seed)
@@ -180,7 +182,7 @@ def join_item_ridge(
             blend = regression.into(users, items, share)
             score = judge(*blend)
             advance(1)
-            if score > choice.chosen:
+            if score > choice.chosen and score >= least:
                 best, choice = blend, RidgeChoice(strength, share, choice.alone, score)
             if score < before:
                 advance(len(SHARES) - tried - 1)
