@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
+from rich.console import Console
+from rich.progress import Progress
 from scipy.sparse import csr_matrix, diags
 
 from mmgrec.data.dataset import Dataset, Split
@@ -157,9 +159,13 @@ def best_knn(
 
     def score(settings: KnnSettings) -> float:
         scorer = knn_scorer(history, num_items, settings, known)
-        return validation_score(scorer, history, valid, TUNING_USERS)
+        found = validation_score(scorer, history, valid, TUNING_USERS)
+        progress.advance(task)
+        return found
 
-    return tune(KNN_GRID, score)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("tuning ItemKNN", total=len(KNN_GRID))
+        return tune(KNN_GRID, score)
 
 
 def tuned_knn(dataset: Dataset, counts: CoOccurrence) -> KnnSettings:
