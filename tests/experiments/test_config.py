@@ -65,6 +65,7 @@ def test_overrides_change_what_they_name_only(tmp_path: Path) -> None:
         (('data = "data/toy"', 'data = "x"\nbeams = 3'), "field beams"),
         (('data = "data/toy"', 'data = "x"\nresamples = 100'), "10000"),
         (('name = "short"', 'name = "ease"'), "one name"),
+        (('data = "data/toy"', 'data = "x"\nagainst = "short, reranked"'), "no row of the table"),
         (('name = "short"', 'name = "a/b"'), "ours.0.name"),
         (('"reference"', '"best"'), "default, reference"),
         (("epochs = 2", "epochs = 0"), "overrides of 'short'.*recommender_training.loop.epochs"),

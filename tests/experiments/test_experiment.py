@@ -102,6 +102,25 @@ def test_the_best_baseline_is_chosen_on_validation(finished: tuple[Path, dict[st
     assert results["best_baseline"] == best["method"] != "popular"
 
 
+def test_differences_to_a_row_of_ours(finished: tuple[Path, dict[str, Any]]) -> None:
+    folder, results = finished
+    other = run(folder, test=True, against="small, dense")
+    run(folder, test=True)  # leave the table as it was
+    assert (other["best_baseline"], other["against"]) == (results["best_baseline"], "small, dense")
+    best = results["best_baseline"]
+    for split, figures in other["splits"].items():
+        rows = {row["method"]: row for row in figures["rows"]}
+        before = {row["method"]: row for row in results["splits"][split]["rows"]}
+        assert "difference" not in rows["small, dense"]
+        forth = rows[best]["difference"]["ndcg@20"]["mean"]
+        assert forth == pytest.approx(-before["small, dense"]["difference"]["ndcg@20"]["mean"])
+        assert rows["small"]["difference"]["ndcg@20"]["mean"] == pytest.approx(
+            rows["small"]["ndcg@20"]["mean"] - rows["small, dense"]["ndcg@20"]["mean"]
+        )
+    (table, _) = result_tables(other)
+    assert "Δ: to small, dense; paired" in str(table.caption)
+
+
 def test_tables_show_every_row(finished: tuple[Path, dict[str, Any]]) -> None:
     folder, results = finished
     text = (folder / "out/results.md").read_text()

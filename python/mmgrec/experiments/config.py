@@ -85,7 +85,8 @@ class ExperimentConfig(BaseModel):
     per hyperparameter of a baseline, instead of its own. ``resamples``: of the bootstrap.
     ``cold``: another table, of new items; its baselines are always the same. ``refit``: rank the
     test split by methods that are fitted once more, on validation items too, with what was chosen
-    on these.
+    on these. ``against``: the row that differences are to, in place of the best baseline; an
+    ablation's whole model.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -100,6 +101,7 @@ class ExperimentConfig(BaseModel):
     resamples: int = Field(default=10_000, ge=10_000, le=10_000_000)
     beam_width: int = Field(default=50, ge=1)
     cold: ColdConfig | None = None
+    against: str | None = None
 
     @field_validator("seeds", "baselines")
     @classmethod
@@ -128,6 +130,9 @@ class ExperimentConfig(BaseModel):
             )
         if not names and not self.baselines and self.cold is None:
             raise ValueError("no rows: give 'ours' or 'baselines'")
+        rows = {*self.baselines} | {v.named(row)[0] for v in self.ours for row in v.rows}
+        if self.against is not None and (self.cold is not None or self.against not in rows):
+            raise ValueError("'against' names no row of the table; 'cold' does not take it")
         if set(self.grids) - set(self.baselines):
             raise ValueError("'grids' names a baseline that is not in 'baselines'")
         return self

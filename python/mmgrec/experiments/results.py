@@ -33,8 +33,8 @@ def results_of(
 
         best baseline = the one with the best mean NDCG@20 on validation, for every split
         of a row: mean and standard deviation over seeds of the means over users;
-                  difference to the best baseline: paired bootstrap over users, of each user's
-                  mean over seeds
+                  difference to the best baseline, or the row that the file names: paired
+                  bootstrap over users, of each user's mean over seeds
 
     Parameters
     ----------
@@ -52,14 +52,17 @@ def results_of(
         The part that chooses the best baseline.
     """
     best = _best_baseline(methods, rows[deciding])
+    names = [method.name for method in methods]
+    other = best if config.against is None else names.index(config.against)
     return {
         "dataset": dataset,
         "seeds": config.seeds,
         "resamples": config.resamples,
-        "best_baseline": None if best is None else methods[best].name,
+        "best_baseline": None if best is None else names[best],
+        "against": None if other is None else names[other],
         "test_openings": test_openings,
         "splits": {
-            split.name.lower(): _table(methods, per_method, best, config.resamples)
+            split.name.lower(): _table(methods, per_method, other, config.resamples)
             for split, per_method in rows.items()
         },
     }
@@ -74,7 +77,7 @@ def _best_baseline(methods: Sequence[Named], rows: Sequence[Sequence[Row]]) -> i
 
 
 def _table(
-    methods: Sequence[Named], rows: Sequence[Sequence[Row]], best: int | None, resamples: int
+    methods: Sequence[Named], rows: Sequence[Sequence[Row]], other: int | None, resamples: int
 ) -> dict[str, Any]:
     averaged = [_average(per_seed) for per_seed in rows]
     table = []
@@ -88,8 +91,8 @@ def _table(
             "seconds": [row.seconds for row in per_seed],
             **{metric: _spread(per_seed, metric) for metric in METRICS},
         }
-        if best is not None and place != best:
-            pair = (averaged[place].select(METRICS), averaged[best].select(METRICS))
+        if other is not None and place != other:
+            pair = (averaged[place].select(METRICS), averaged[other].select(METRICS))
             found = paired_bootstrap(*(p.to_numpy() for p in pair), resamples=resamples)
             entry["difference"] = dict(zip(METRICS, map(asdict, found), strict=True))
         table.append(entry)

@@ -58,11 +58,10 @@ def _notes(results: dict[str, Any], split: str) -> str:
     notes = []
     if any(row["seeds"] > 1 for row in results["splits"][split]["rows"]):
         notes.append(f"± standard deviation over {len(results['seeds'])} seeds.")
-    if results["best_baseline"] is not None:
+    if results["against"] is not None:
         notes.append(
-            f"Δ: to {results['best_baseline']}, the best baseline{_chosen(results)}; paired "
-            f"bootstrap over users, {results['resamples']:,} resamples of each user's mean over "
-            "seeds."
+            f"Δ: to {results['against']}{_why(results)}; paired bootstrap over users, "
+            f"{results['resamples']:,} resamples of each user's mean over seeds."
         )
     if "cold" in results:
         return " ".join([*notes, _cold_note(results["cold"])])
@@ -81,8 +80,10 @@ def _notes(results: dict[str, Any], split: str) -> str:
     return " ".join(notes)
 
 
-def _chosen(results: dict[str, Any]) -> str:
-    return "" if "cold" in results else " on validation"
+def _why(results: dict[str, Any]) -> str:
+    if results["against"] != results["best_baseline"]:
+        return ""
+    return ", the best baseline" + ("" if "cold" in results else " on validation")
 
 
 def _cold_note(cold: dict[str, Any]) -> str:
