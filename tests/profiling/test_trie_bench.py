@@ -26,6 +26,7 @@ from mmgrec.profiling.trie_csr import CsrTrie, csr_bytes
 from mmgrec.profiling.trie_keys import codes_of, distinct_keys, nodes_per_level
 from mmgrec.profiling.trie_tables import trie_tables
 from mmgrec_engine import _native
+from mmgrec_engine.catalog import live_folder
 from mmgrec_engine.catalog.prefixes import PrefixTable
 from mmgrec_engine.catalog.trie import Trie
 from mmgrec_engine.errors import MMGRecError
@@ -187,3 +188,15 @@ def test_allowed_nodes_have_an_item_left() -> None:
 def test_a_build_that_fails_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(MMGRecError, match="could not build a trie of 100 items"):
         trie_build_cases.build_once(100, 1, tmp_path / "missing" / "trie.bin")
+
+
+def test_edits_are_timed_while_a_long_journal_starts_compactions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(trie_edit_cases, "ITEMS", 3_000)
+    monkeypatch.setattr(trie_edit_cases, "PENDING", (40,))
+    monkeypatch.setattr(live_folder, "JOURNAL_BYTES", 1)
+    monkeypatch.setattr("mmgrec.profiling.timing.LEAST_ROUNDS", 200)
+    rows = list(trie_edit_cases.edit_rows(lambda _: None))
+    assert [row["backend"] for row in rows] == ["durable"] * 2 + ["in_memory"] * 2 + ["native"]
+    assert all(row["items_per_s"] > 0 for row in rows)

@@ -34,6 +34,8 @@ class EditCase:
         self._inserted = False
         self.catalog = LiveCatalog.create(folder, codes[:ITEMS], SIZES, compact_after=NEVER)
         self.change_pending()
+        # Opened anew: durable edits make the journal long, which starts compactions of their own.
+        self._in_memory = LiveCatalog.open(folder, read_only=True)._native
 
     def change_pending(self) -> None:
         """Insert the pending items, or delete them again once a compaction took them in."""
@@ -55,7 +57,7 @@ class EditCase:
 
     def in_memory(self, batch: int) -> Callable[[], None]:
         """Do the same without the journal."""
-        live = self.catalog._native
+        live = self._in_memory
         codes, nothing = self.free[:batch], self.free[:0]
         ids, no_ids = np.arange(batch, dtype=np.uint32) + ITEMS, np.zeros(0, np.uint32)
 
