@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 
     from mmgrec_engine.models.recommender import Recommender
 
-KIND = MODEL
 MODEL_VERSION, READ_VERSIONS = 3, (2, 3)
 """Of what the weights mean: 2 adds the number of items to node vectors' logits, 3 the decay of a
 history's older items (2 has none)."""
@@ -145,7 +144,7 @@ def save_model_folder(
     }
     if folder.users is not None:
         writers["users.parquet"] = write_table(pl.DataFrame({"user": folder.users}))
-    write_folder(path, KIND, config, writers)
+    write_folder(path, MODEL, config, writers)
 
 
 def load_model_folder(path: Path) -> ModelFolder:
@@ -156,7 +155,7 @@ def load_model_folder(path: Path) -> ModelFolder:
     ArtifactError
         Missing, unfinished, damaged, from another version, or its files do not fit together.
     """
-    opened = open_folder(path, KIND)
+    opened = open_folder(path, MODEL)
     _check_version(opened)
     # Not verified: open_folder has compared the checksums of all files.
     trie = Trie.load(opened.file("trie.bin"))
@@ -220,7 +219,7 @@ def load_feature_map(source: Folder) -> FeatureMap:
 
 
 def _opened_again(source: Folder) -> Folder:
-    opened = open_folder(source.path, KIND)
+    opened = open_folder(source.path, MODEL)
     if fingerprint(opened) != fingerprint(source):
         raise ArtifactError(
             f"{source.path} was written again since it was loaded", remedy="load it again"

@@ -13,9 +13,8 @@ from mmgrec.training.choices import Choices
 from mmgrec.training.pipeline import Run, tokenize_run, train_run
 from mmgrec.training.refit import read_choices
 from mmgrec.training.reporter import Reporter
-from mmgrec_engine.artifact import open_folder
+from mmgrec_engine.artifact import MODEL, open_folder
 from mmgrec_engine.engine import Engine
-from mmgrec_engine.model_folder import KIND
 
 
 def generative(run: Run, report: Reporter, beam_width: int) -> EngineRank:
@@ -47,5 +46,5 @@ def reranked(run: Run, report: Reporter, beam_width: int, share: float | None = 
 def refitted(run: Run, report: Reporter, folder: Path, *, whole: bool) -> Run:
     """Return the refit of a run that is trained, its recommender too if ``whole``."""
     if whole:
-        return run.refitted(folder, read_choices(open_folder(run.folder, KIND)))
+        return run.refitted(folder, read_choices(open_folder(run.folder, MODEL)))
     return run.refitted(folder, Choices(tokenizer=tokenize_run(run, report).choices))

@@ -21,10 +21,10 @@ from mmgrec.serving.options import ServeOptions, Worker
 from mmgrec.serving.popular import Popular
 from mmgrec.serving.problems import Problem
 from mmgrec.serving.turns import Pauses, turn
-from mmgrec_engine.artifact import open_folder
+from mmgrec_engine.artifact import MODEL, open_folder
 from mmgrec_engine.engine import Engine
 from mmgrec_engine.errors import MMGRecError
-from mmgrec_engine.model_folder import KIND, load_model_folder
+from mmgrec_engine.model_folder import load_model_folder
 
 _LOG = logging.getLogger("mmgrec.serving.models")
 T = TypeVar("T")
@@ -59,7 +59,7 @@ def load(options: ServeOptions, pause: Callable[[], None]) -> Served:
 
 def version_of(folder: Path) -> str:
     """Return a short hash of an artifact's files."""
-    files = open_folder(folder, KIND, verify=False).files
+    files = open_folder(folder, MODEL, verify=False).files
     hashes = sorted((name, entry["sha256"]) for name, entry in files.items())
     return hashlib.sha256(repr(hashes).encode()).hexdigest()[:12]
 

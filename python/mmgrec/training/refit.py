@@ -9,9 +9,8 @@ from mmgrec.data.dataset import Dataset
 from mmgrec.training.choices import Choices
 from mmgrec.training.pipeline import Run
 from mmgrec.training.presets import TrainConfig
-from mmgrec_engine.artifact import Folder, open_folder
+from mmgrec_engine.artifact import MODEL, Folder, open_folder
 from mmgrec_engine.errors import ArtifactError, ConfigError, DataError
-from mmgrec_engine.model_folder import KIND
 
 
 def refit_run(before: Path, dataset: Dataset, folder: Path, seed: int | None = None) -> Run:
@@ -37,7 +36,7 @@ def refit_run(before: Path, dataset: Dataset, folder: Path, seed: int | None = N
     DataError
         It was trained on another data set.
     """
-    source = open_folder(before, KIND)
+    source = open_folder(before, MODEL)
     provenance = source.config["provenance"]
     if folder.resolve() == before.resolve():
         raise ConfigError("a refit needs a folder of its own", value=folder)
